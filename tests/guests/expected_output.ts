@@ -1,0 +1,74 @@
+// What each guest prints on the serial port, option by option, for tests that run guests on an engine. The checksums of
+// alu and toucher are computed here; those of pagetable and privileged were recorded from QEMU 7.2 (TCG), an implementation
+// of IA-32 that shares nothing with ours.
+
+import type { GuestOptionValues } from "../../guests/mod.ts";
+
+/** A run of a guest that ends by power-off, status 0, and all that it prints. */
+export interface GuestRun {
+  readonly guest: string;
+  readonly options: GuestOptionValues;
+  readonly output: string;
+}
+
+export const guestRuns: readonly GuestRun[] = [
+  { guest: "hello", options: {}, output: "hello, world\n" },
+  { guest: "hello", options: { text: "gr\u00fc\u00df dich" }, output: "gr\u00fc\u00df dich\n" },
+  ...[[0, 1], [1, 1], [2, 1], [4, 0], [49, 0], [97, 1], [7919, 1], [7921, 0]].map(([n, prime]) => ({
+    guest: "isprime",
+    options: { n },
+    output: `isPrime(${n}) = ${prime}\n`,
+  })),
+  ...[1, 1000, 100_000].map((iterations) => ({
+    guest: "alu",
+    options: { iterations },
+    output: `alu: checksum ${hex(aluChecksum(iterations))}\n`,
+  })),
+  { guest: "idle", options: { ticks: 20, hz: 100 }, output: "idle: 20 ticks\n" },
+  { guest: "idle", options: { ticks: 5, hz: 1000 }, output: "idle: 5 ticks\n" },
+  ...[[1, 0xe04e9d1d], [100, 0x4ed94218], [1000, 0xf2ecd2cf]].map(([iterations, checksum]) => ({
+    guest: "privileged",
+    options: { iterations },
+    output: `privileged: ${iterations} iterations, checksum ${hex(checksum)}\n`,
+  })),
+  ...[[1, 0xaef623ae], [10, 0x1f9f0425], [1000, 0x2b1966f6]].map(([rounds, checksum]) => ({
+    guest: "pagetable",
+    options: { rounds },
+    output: `pagetable: ${rounds} rounds ok, checksum ${hex(checksum)}\n`,
+  })),
+  {
+    guest: "toucher",
+    options: { schedule: "0:100,3:200,1:100,4:300", passMs: 20 },
+    output: "toucher: phase 1: 0 MiB for 100 ms\ntoucher: phase 2: 3 MiB for 200 ms\n" +
+      "toucher: phase 3: 1 MiB for 100 ms\ntoucher: phase 4: 4 MiB for 300 ms\n" +
+      `toucher: 1024 pages intact, checksum ${hex(toucherChecksum(1024, 1))}\n`,
+  },
+];
+
+/** The checksum that guest `alu` prints, by the same steps in numbers of 32 bits. */
+export function aluChecksum(iterations: number): number {
+  const table = new Int32Array(256);
+  let [a, b, d] = [1, 0, 0];
+  for (let count = iterations; count > 0; count--) {
+    a = (Math.imul(a, 0x0019_660d) + count) | 0;
+    const index = a >>> 24;
+    b = (b + table[index]) | 0;
+    d ^= b;
+    table[index] = a;
+    if (a >>> 0 >= b >>> 0) d = (d - index) | 0;
+  }
+  return (b ^ d) >>> 0;
+}
+
+/** The checksum that guest `toucher` prints after touching the first `pages` pages. */
+export function toucherChecksum(pages: number, seed: number): number {
+  let checksum = 0;
+  for (let page = 0; page < pages; page++) {
+    checksum = ((checksum << 5) | (checksum >>> 27)) ^ Math.imul(page + seed * 2 ** 19, 0x9e37_79b1);
+  }
+  return checksum >>> 0;
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}
