@@ -1,0 +1,47 @@
+// The PC: the devices around the processor, each in its own file under devices/, put together for every VM by the board.
+// Ports nobody claims read as ones.
+
+import { definePlugin, InputError, z } from "../../core/mod.ts";
+import * as x86 from "../x86/mod.ts";
+import { Board } from "./board.ts";
+import { vmwareCpuid } from "./devices/vmware.ts";
+import { keyboard, pci, serial } from "./services.ts";
+
+export * from "./services.ts";
+
+const NS_PER_MS = 1e6, MS_PER_SECOND = 1000;
+
+export default definePlugin({
+  name: "pc",
+  summary: "PC/AT devices: interrupt controllers, timers, serial ports, keyboard, PCI, debug exit, VMware personality",
+  tier: "base",
+  requires: ["memory", "x86"],
+  options: z.strictObject({
+    vmware: z.boolean().default(true).describe("VMware's CPUID leaves and backdoor port"),
+    startTime: z.iso.datetime().default("2026-01-01T00:00:00Z").describe("the guest's time of day (UTC) at power-on"),
+    com2: z.boolean().default(false).describe("a second serial port"),
+    pacedTransmit: z.boolean().default(false).describe("serial ports transmit at the programmed rate, not at once"),
+    serialSettleMs: z.number().min(0).default(20)
+      .describe("guest ms for which a serial driver must be idle before its first byte comes"),
+  }),
+  setup({ options, on, service, provide, perVm }) {
+    const bus = service(x86.bus), processor = service(x86.processor);
+    const startSeconds = Math.floor(Date.parse(options.startTime) / MS_PER_SECOND);
+    const boards = perVm((vm) =>
+      new Board(vm, bus, {
+        com2: options.com2,
+        uart: { pacedTransmit: options.pacedTransmit, settleNs: options.serialSettleMs * NS_PER_MS },
+        startSeconds,
+        backdoor: options.vmware ? () => processor(vm) : undefined,
+      })
+    );
+    provide(serial, (vm, port = 1) => {
+      const uart = port === 1 ? boards(vm).com1 : boards(vm).com2;
+      if (uart === undefined) throw new InputError(`VM "${vm.name}" has no COM2; set the option pc.com2`);
+      return uart;
+    });
+    provide(keyboard, (vm) => boards(vm).keyboard);
+    provide(pci, (vm) => boards(vm).pci);
+    if (options.vmware) on(x86.cpuid, (result, { vm, leaf }) => vmwareCpuid(result, leaf, vm.config.cpuMhz));
+  },
+});

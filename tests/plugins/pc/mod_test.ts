@@ -1,0 +1,93 @@
+// The plugin in a host: small real-mode guests that reach the devices by IN, OUT, HLT and interrupts, and the services.
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { Host, InputError, type Vm } from "../../../core/mod.ts";
+import memoryPlugin, * as memory from "../../../plugins/memory/mod.ts";
+import pcPlugin, * as pc from "../../../plugins/pc/mod.ts";
+import { BACKDOOR_MAGIC, LEAF_HYPERVISOR } from "../../../plugins/pc/devices/vmware.ts";
+import x86Plugin, * as x86 from "../../../plugins/x86/mod.ts";
+
+const ORIGIN = 0x7c00, EXIT_STATUS = 0x21;
+/** MOV AL, 10h; OUT F4h, AL: ends the VM with status 21h. */
+const EXIT = [0xb0, 0x10, 0xe6, 0xf4];
+
+function boot(code: readonly number[], options: Record<string, unknown> = {}): { host: Host; vm: Vm } {
+  const host = new Host({ memoryMib: 16, seed: 1, quantumNs: 1e6 });
+  host.load({ plugin: memoryPlugin }, { plugin: x86Plugin }, { plugin: pcPlugin, options });
+  const vm = host.add({ name: "guest", memoryMib: 4, minMib: 1, shares: 1000, cpuMhz: 100, options: {} });
+  host.service(memory.guest)(vm).write(ORIGIN, Uint8Array.from(code));
+  host.service(x86.processor)(vm).enterReal({ cs: 0, ip: ORIGIN, sp: ORIGIN });
+  return { host, vm };
+}
+
+Deno.test("a guest prints on COM1 and ends by the debug-exit port", async () => {
+  const text = "Hi";
+  const print = [...text].flatMap((letter) => [0xb0, letter.charCodeAt(0), 0xee]);
+  const { host, vm } = boot([0xba, 0xf8, 0x03, ...print, ...EXIT]);
+  let sent = "";
+  host.service(pc.serial)(vm).attach({
+    transmit: (byte) => sent += String.fromCharCode(byte),
+    nextByte: () => undefined,
+  });
+  await host.run();
+  assertEquals([sent, vm.exit?.reason, vm.exit?.status], [text, "debug-exit", EXIT_STATUS]);
+});
+
+Deno.test("a halted guest is woken by the timer's interrupt, at the time that it asked for", async () => {
+  const HANDLER = 0x7d00, COUNT = 11932; // 10 ms
+  const code = [
+    ...[0xc7, 0x06, 0x20, 0x00, HANDLER & 0xff, HANDLER >> 8], // MOV word [20h], handler: vector 8
+    ...[0xc7, 0x06, 0x22, 0x00, 0x00, 0x00],
+    ...[0xb0, 0xfe, 0xe6, 0x21], // unmask IRQ0
+    ...[0xb0, 0x30, 0xe6, 0x43], // counter 0, mode 0
+    ...[0xb0, COUNT & 0xff, 0xe6, 0x40, 0xb0, COUNT >> 8, 0xe6, 0x40],
+    ...[0xfb, 0xf4], // STI; HLT
+  ];
+  const { host, vm } = boot(code);
+  host.service(memory.guest)(vm).write(HANDLER, Uint8Array.from(EXIT));
+  await host.run();
+  assertEquals([vm.exit?.reason, vm.exit?.status], ["debug-exit", EXIT_STATUS]);
+  assertEquals(Math.floor(vm.clock.nowNs() / 1e6), 10);
+});
+
+Deno.test("IN EAX, DX at VMware's port answers in several registers; without the option it does not", async () => {
+  const code = [
+    ...[0x66, 0xb8, 0x68, 0x58, 0x4d, 0x56], // MOV EAX, magic
+    ...[0x66, 0xb9, 0x0a, 0x00, 0x00, 0x00], // MOV ECX, GETVERSION
+    ...[0xba, 0x58, 0x56, 0x66, 0xed], // MOV DX, 5658h; IN EAX, DX
+    ...[0x66, 0x89, 0xc6, ...EXIT], // MOV ESI, EAX
+  ];
+  for (const vmware of [true, false]) {
+    const { host, vm } = boot(code, { vmware });
+    await host.run();
+    const cpu = host.service(x86.processor)(vm);
+    assertEquals(cpu.getRegister(x86.ESI), vmware ? 6 : 0xffff_ffff);
+    assertEquals(cpu.getRegister(x86.EBX), vmware ? BACKDOOR_MAGIC : 0);
+    const leaf = host.bus.port(x86.cpuid).fold({ eax: 0, ebx: 0, ecx: 0, edx: 0 }, {
+      vm,
+      leaf: LEAF_HYPERVISOR,
+      subleaf: 0,
+    });
+    assertEquals(leaf.eax !== 0, vmware);
+  }
+});
+
+Deno.test("a guest saved between two bytes of its output is restored and ends in the same state", () => {
+  const code = [0xba, 0xf8, 0x03, 0xb0, 0x41, 0xee, 0xee, 0xee, 0xe4, 0x61, 0xeb, 0xf8];
+  const { host, vm } = boot(code, { pacedTransmit: true });
+  host.runTo(vm, 1000);
+  const saved = host.save(vm), at = host.stateHash(vm);
+  host.runTo(vm, 3000);
+  const later = host.stateHash(vm);
+  host.restore(vm, saved);
+  assertEquals(host.stateHash(vm), at);
+  host.runTo(vm, 3000);
+  assertEquals(host.stateHash(vm), later);
+});
+
+Deno.test("COM2 exists only where the option asks for it", () => {
+  const { host, vm } = boot(EXIT);
+  assertThrows(() => host.service(pc.serial)(vm, 2), InputError, "com2");
+  const other = boot(EXIT, { com2: true });
+  assertEquals(other.host.service(pc.serial)(other.vm, 2).readyToReceive, false);
+});
