@@ -1,0 +1,108 @@
+// The interpreter: runs pre-decoded blocks, exactly. It is the reference that translators are compared with, and what they
+// call out to. The loop is shaped by measurement: an indexed call per operation, the place in the block kept in the
+// processor, EIP written once per block; about 110 M operations a second on a loop of ten.
+
+import type { GuestClock, Vm } from "../../../core/mod.ts";
+import { decode, MAX_INSTRUCTION_LENGTH } from "../decoder.ts";
+import { deliverFault } from "../interrupts.ts";
+import { GuestFault, Mode, type Processor } from "../processor.ts";
+import type { Engine } from "../services.ts";
+import * as S from "../state.ts";
+import { bind, bindFailure } from "./bind.ts";
+import { Block, type BlockCache } from "./blocks.ts";
+import type { Operation } from "./operation.ts";
+
+const CS_BASE = S.BASE + 1, CS_LIMIT = S.LIMIT + 1;
+
+export class Interpreter implements Engine {
+  readonly name = "interpreter";
+
+  constructor(readonly blocks: BlockCache, readonly processorOf: (vm: Vm) => Processor) {}
+
+  execute(vm: Vm): void {
+    const cpu = this.processorOf(vm), { clock } = vm;
+    while (clock.steps < clock.deadlineSteps && cpu.attention === 0) this.#runBlock(cpu, clock);
+  }
+
+  step(vm: Vm): boolean {
+    const { clock } = vm;
+    const { deadlineSteps } = clock;
+    clock.deadlineSteps = clock.steps + 1;
+    const completed = this.#runBlock(this.processorOf(vm), clock);
+    clock.deadlineSteps = deadlineSteps;
+    clock.reschedule();
+    return completed;
+  }
+
+  invalidateFrame(mpn: number): void {
+    this.blocks.invalidateFrame(mpn);
+  }
+
+  /** Runs the block at EIP, or as much of it as the deadline allows; false where it ended with the delivery of a fault. */
+  #runBlock(cpu: Processor, clock: GuestClock): boolean {
+    const { r } = cpu;
+    const eip = r[S.EIP], steps = clock.steps;
+    cpu.blockEip = eip;
+    cpu.blockSteps = steps;
+    cpu.index = 0;
+    let operations = noOperations;
+    try {
+      const linear = (r[CS_BASE] + eip) | 0;
+      const flat = (cpu.mode & Mode.flat) !== 0;
+      if (!flat && eip >>> 0 > r[CS_LIMIT] >>> 0) cpu.raise(S.Vector.generalProtection, 0);
+      const mpn = cpu.mmu.fetchFrame(linear);
+      const found = mpn < 0 ? undefined : this.blocks.find((mpn << 12) | (linear & 0xfff), cpu.mode);
+      const block = found ?? this.#crossing(cpu, linear);
+      let count = block.operations.length;
+      if (steps + count > clock.deadlineSteps) count = clock.deadlineSteps - steps;
+      if (!flat && eip >>> 0 > (r[CS_LIMIT] >>> 0) - block.length + 1) count = this.#withinLimit(cpu, block, count);
+      operations = block.operations;
+      cpu.count = count;
+      r[S.EIP] = (eip + block.length) | 0;
+      do {
+        const operation = operations[cpu.index];
+        operation.handler(cpu, operation);
+        cpu.index++;
+      } while (cpu.index < cpu.count);
+      clock.steps = cpu.blockSteps + cpu.index;
+      if (cpu.index < operations.length) r[S.EIP] = (eip + operations[cpu.index].start) | 0;
+      return true;
+    } catch (signal) {
+      if (!(signal instanceof GuestFault)) throw signal;
+      // A guest fault becomes an event: the faulting instruction is no step, its delivery is one.
+      const { vector, errorCode } = signal;
+      clock.steps = cpu.blockSteps + cpu.index;
+      const start = cpu.index < operations.length ? operations[cpu.index].start : 0;
+      r[S.EIP] = (eip + start) | 0;
+      deliverFault(cpu, vector, errorCode);
+      clock.steps++;
+      return false;
+    }
+  }
+
+  /** How many operations lie within the CS limit; the first that does not raises #GP(0) when its turn comes. */
+  #withinLimit(cpu: Processor, block: Block, count: number): number {
+    const room = (cpu.r[CS_LIMIT] >>> 0) - (cpu.r[S.EIP] >>> 0) + 1;
+    let within = 0;
+    while (within < count && block.operations[within].end <= room) within++;
+    if (within === 0) cpu.raise(S.Vector.generalProtection, 0);
+    return within;
+  }
+
+  /** An instruction that crosses a page, or lies in no RAM: fetched byte by byte and not kept. */
+  #crossing(cpu: Processor, linear: number): Block {
+    const codeSize = cpu.mode & Mode.code32 ? 32 : 16;
+    const bytes = new Uint8Array(MAX_INSTRUCTION_LENGTH);
+    for (let length = 1;; length++) {
+      bytes[length - 1] = cpu.mmu.fetchByte((linear + length - 1) | 0);
+      const instruction = decode(bytes, 0, length, codeSize);
+      if (instruction === "truncated" && length < MAX_INSTRUCTION_LENGTH) continue;
+      const operation = typeof instruction === "string"
+        ? bindFailure(instruction === "truncated" ? "too-long" : instruction, cpu.mode)
+        : bind(instruction, cpu.mode, 0);
+      return new Block(0, cpu.mode, [operation], operation.end);
+    }
+  }
+}
+
+const noOperations: readonly Operation[] = [];

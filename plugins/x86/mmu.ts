@@ -1,0 +1,361 @@
+// Address translation: page-table walks with A and D bits and exact error codes (SDM 3A, chapter 4: 32-bit paging with PSE,
+// PAE paging), the slow paths behind the TLB's fast ones, device memory, and stores to frames that hold code.
+
+import type { Saved, Vm } from "../../core/mod.ts";
+import type { GuestMemory, MachineMemory } from "../memory/mod.ts";
+import type { MemoryDevice } from "./services.ts";
+import type { Processor } from "./processor.ts";
+import * as S from "./state.ts";
+import { Right, Tlb } from "./tlb.ts";
+
+/** Page-table entry bits. */
+const PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_A = 32, PTE_D = 64, PTE_PS = 128, PTE_G = 256;
+/** Bits 13..21 of a 4 MiB page's entry are reserved without PSE-36. */
+const PDE_4M_RESERVED = 0x003fe000;
+/** Bits 13..20 of a 2 MiB page's entry are reserved; high words above 36 physical bits too. */
+const PDE_2M_RESERVED = 0x001fe000, PAE_HIGH_RESERVED = 0xfffffff0;
+/** Reserved bits of a page-directory-pointer entry's low word: 1, 2, 5..8. */
+const PDPTE_RESERVED = 0x1e6;
+
+/** Page-fault error code bits (SDM 3A, 4.7). */
+const PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8;
+
+/** Where code has been decoded or translated from, per machine frame, whoever's it is. */
+export interface CodeFrames {
+  /** 1 for a frame that holds code: stores to it take the slow path. */
+  readonly hasCode: Uint8Array;
+  /** `size` bytes at `offset` of a frame with code have been written. */
+  stored(mpn: number, offset: number, size: number): void;
+}
+
+interface DeviceRange {
+  readonly firstPpn: number;
+  readonly lastPpn: number;
+  readonly name: string;
+  readonly device: MemoryDevice;
+}
+
+export class Mmu {
+  static readonly ENTRIES = 1024;
+  static readonly MASK = Mmu.ENTRIES - 1;
+  static readonly INSTRUCTION_ENTRIES = 256;
+
+  readonly data = new Tlb(Mmu.ENTRIES);
+  readonly instruction = new Tlb(Mmu.INSTRUCTION_ENTRIES);
+  readonly host = this.data.host;
+  readonly userBank = this.data.userBank;
+  readonly #devices: DeviceRange[] = [];
+  readonly #r: Int32Array;
+  #isWrite = false;
+
+  constructor(
+    readonly cpu: Processor,
+    readonly vm: Vm,
+    readonly machine: MachineMemory,
+    readonly memory: GuestMemory,
+    readonly code: CodeFrames,
+  ) {
+    this.#r = cpu.r;
+  }
+
+  /** Lays a device over a page-aligned range of guest-physical addresses. */
+  addDevice(base: number, sizeBytes: number, name: string, device: MemoryDevice): void {
+    const range = { firstPpn: base / 4096, lastPpn: (base + sizeBytes) / 4096 - 1, name, device };
+    const other = this.#devices.find((d) => d.firstPpn <= range.lastPpn && range.firstPpn <= d.lastPpn);
+    if (other !== undefined) throw new Error(`device memory of ${name} overlaps that of ${other.name}`);
+    this.#devices.push(range);
+    this.flushHost();
+  }
+
+  removeDevice(name: string): void {
+    const at = this.#devices.findIndex((range) => range.name === name);
+    if (at >= 0) this.#devices.splice(at, 1);
+    this.flushHost();
+  }
+
+  // Flushes.
+
+  /** MOV to CR3, or a change of CR4: all entries, or all that are not global. */
+  flush(keepGlobal: boolean): void {
+    this.data.flush(keepGlobal);
+    this.instruction.flush(keepGlobal);
+  }
+
+  /** INVLPG. */
+  flushPage(linear: number): void {
+    const largePageMask = this.#r[S.CR4] & S.CR4_PAE ? 0xffe00000 : 0xffc00000;
+    this.data.flushPage(linear, largePageMask);
+    this.instruction.flushPage(linear, largePageMask);
+  }
+
+  /** Host halves alone: invisible to the guest. */
+  flushHost(): void {
+    this.data.dropHostHalves();
+    this.instruction.dropHostHalves();
+  }
+
+  dropPpn(ppn: number): void {
+    this.data.dropPpn(ppn);
+    this.instruction.dropPpn(ppn);
+  }
+
+  save(): Saved {
+    return { data: this.data.save(), instruction: this.instruction.save() };
+  }
+
+  restore(saved: { data: Saved; instruction: Saved }): void {
+    this.data.restore(saved.data);
+    this.instruction.restore(saved.instruction);
+  }
+
+  // Slow paths of data accesses.
+
+  /** Reads 1, 2 or 4 bytes as a signed word; across a page end, both pages are translated first. */
+  readSlow(linear: number, size: 1 | 2 | 4, bank: number): number {
+    if ((linear & 0xfff) + size > 4096) {
+      this.checkSlow(linear, size, false, bank);
+      let value = 0;
+      for (let i = 0; i < size; i++) value |= (this.readSlow((linear + i) | 0, 1, bank) & 0xff) << (8 * i);
+      return value;
+    }
+    const at = this.#translate(this.data, linear, false, bank);
+    if (this.host[bank + at * 4] !== (linear & 0xfffff000)) {
+      return this.#deviceRead((this.data.ppn[at] * 4096) + (linear & 0xfff), size);
+    }
+    const address = (this.host[bank + at * 4 + 2] + linear) >>> 0;
+    if (size === 4) return this.machine.view.getInt32(address, true);
+    return size === 2 ? this.machine.view.getUint16(address, true) : this.machine.bytes[address];
+  }
+
+  /** Writes 1, 2 or 4 bytes; across a page end, both pages are checked first. */
+  writeSlow(linear: number, size: 1 | 2 | 4, value: number, bank: number): void {
+    if ((linear & 0xfff) + size > 4096) {
+      this.checkSlow(linear, size, true, bank);
+      for (let i = 0; i < size; i++) this.writeSlow((linear + i) | 0, 1, (value >>> (8 * i)) & 0xff, bank);
+      return;
+    }
+    const at = this.#translate(this.data, linear, true, bank);
+    const entry = bank + at * 4;
+    if (this.host[entry] !== (linear & 0xfffff000)) {
+      return this.#deviceWrite((this.data.ppn[at] * 4096) + (linear & 0xfff), size, value);
+    }
+    const address = (this.host[entry + 2] + linear) >>> 0;
+    if (size === 4) this.machine.view.setInt32(address, value, true);
+    else if (size === 2) this.machine.view.setUint16(address, value, true);
+    else this.machine.bytes[address] = value;
+    const mpn = address >>> 12;
+    if (this.code.hasCode[mpn]) this.code.stored(mpn, address & 0xfff, size);
+  }
+
+  /** Translates every page of a range of up to a page in size, raising what an access would. */
+  checkSlow(linear: number, size: number, isWrite: boolean, bank: number): void {
+    this.#translate(this.data, linear, isWrite, bank);
+    const lastPage = (linear + size - 1) & 0xfffff000;
+    if (lastPage !== (linear & 0xfffff000)) this.#translate(this.data, lastPage, isWrite, bank);
+  }
+
+  /** The machine frame to fetch instructions of `linear`'s page from, or -1 where it is no RAM. Raises #PF. */
+  fetchFrame(linear: number): number {
+    const { instruction } = this;
+    const bank = this.#r[S.CPL] === 3 ? instruction.userBank : 0;
+    const entry = bank + ((linear >>> 12) & (Mmu.INSTRUCTION_ENTRIES - 1)) * 4;
+    if (instruction.host[entry] === (linear & 0xfffff000)) return instruction.host[entry + 3];
+    this.#translate(instruction, linear, false, bank);
+    return instruction.host[entry] === (linear & 0xfffff000) ? instruction.host[entry + 3] : -1;
+  }
+
+  /** One instruction byte, for what cannot be fetched by frame. Raises #PF. */
+  fetchByte(linear: number): number {
+    const mpn = this.fetchFrame(linear);
+    if (mpn >= 0) return this.machine.bytes[mpn * 4096 + (linear & 0xfff)];
+    const { instruction } = this;
+    return this.#deviceRead(instruction.ppn[instruction.index(linear)] * 4096 + (linear & 0xfff), 1);
+  }
+
+  /** Linear to guest-physical without touching TLB, A or D bits; undefined where not mapped. For tools. */
+  probe(linear: number): number | undefined {
+    const walk = this.#walk(linear, false, false, false);
+    return walk === undefined ? undefined : walk.ppn * 4096 + (linear & 0xfff);
+  }
+
+  /**
+   * Finds or fills the entry of `linear`, guest half and host half, for an access through `bank`; raises #PF. An entry
+   * whose rights do not suffice, or that is clean when written, is walked again, as processors do.
+   */
+  #translate(tlb: Tlb, linear: number, isWrite: boolean, bank: number): number {
+    const index = tlb.index(linear);
+    const isUser = bank !== 0;
+    if (!tlb.hits(index, linear) || !this.#allows(tlb.rights[index], isWrite, isUser)) {
+      this.#isWrite = isWrite;
+      const walk = this.#walk(linear, isWrite, isUser, true);
+      if (walk !== undefined) tlb.fill(index, linear, walk.ppn, walk.rights);
+    }
+    const ppn = tlb.ppn[index];
+    if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return index;
+    const mpn = isWrite ? this.memory.frameForWrite(ppn) : this.memory.frameForRead(ppn);
+    const writable = isWrite && this.memory.isWritable(ppn) && !this.code.hasCode[mpn];
+    tlb.fillHost(index, bank, mpn, writable);
+    return index;
+  }
+
+  #allows(rights: number, isWrite: boolean, isUser: boolean): boolean {
+    if (isUser && !(rights & Right.user)) return false;
+    if (!isWrite) return true;
+    if (!(rights & Right.dirty)) return false;
+    return (rights & Right.write) !== 0 || (!isUser && !(this.#r[S.CR0] & S.CR0_WP));
+  }
+
+  readonly #found = { ppn: 0, rights: 0 };
+
+  /**
+   * Walks the guest's tables. With `commit`, sets A and D bits and raises #PF; without, changes nothing and returns
+   * undefined where an access would fault.
+   */
+  #walk(
+    linear: number,
+    isWrite: boolean,
+    isUser: boolean,
+    commit: boolean,
+  ): { ppn: number; rights: number } | undefined {
+    const r = this.#r;
+    if (!(r[S.CR0] & S.CR0_PG)) return this.#result(linear >>> 12, Right.user | Right.write | Right.dirty);
+    if (r[S.CR4] & S.CR4_PAE) return this.#walkPae(linear, isWrite, isUser, commit);
+    const pdeAddress = ((r[S.CR3] & 0xfffff000) >>> 0) + ((linear >>> 22) << 2);
+    const pde = this.readPhysical32(pdeAddress);
+    if (!(pde & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    if ((pde & PTE_PS) !== 0 && (r[S.CR4] & S.CR4_PSE) !== 0) {
+      if (pde & PDE_4M_RESERVED) return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
+      if (this.#denied(pde, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+      if (commit) this.#mark(pdeAddress, pde, isWrite);
+      return this.#result(
+        ((pde & 0xffc00000) >>> 12) + ((linear >>> 12) & 0x3ff),
+        this.#rights(pde, pde, isWrite) | Right.large,
+      );
+    }
+    if (commit) this.#mark(pdeAddress, pde, false);
+    const pteAddress = ((pde & 0xfffff000) >>> 0) + ((linear >>> 10) & 0xffc);
+    const pte = this.readPhysical32(pteAddress);
+    if (!(pte & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    if (this.#denied(pde & pte, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+    if (commit) this.#mark(pteAddress, pte, isWrite);
+    return this.#result(pte >>> 12, this.#rights(pde, pte, isWrite));
+  }
+
+  #walkPae(
+    linear: number,
+    isWrite: boolean,
+    isUser: boolean,
+    commit: boolean,
+  ): { ppn: number; rights: number } | undefined {
+    const r = this.#r;
+    const pdpte = S.PDPTE + (linear >>> 30) * 2;
+    if (!(r[pdpte] & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    const pdeAddress = physicalOf(r[pdpte], r[pdpte + 1]) + ((linear >>> 18) & 0xff8);
+    const pde = this.readPhysical32(pdeAddress), pdeHigh = this.readPhysical32(pdeAddress + 4);
+    if (!(pde & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    const isLarge = (pde & PTE_PS) !== 0;
+    if ((pdeHigh & PAE_HIGH_RESERVED) !== 0 || (isLarge && (pde & PDE_2M_RESERVED) !== 0)) {
+      return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
+    }
+    if (isLarge) {
+      if (this.#denied(pde, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+      if (commit) this.#mark(pdeAddress, pde, isWrite);
+      const firstPpn = physicalOf(pde & 0xffe00000, pdeHigh) / 4096;
+      return this.#result(firstPpn + ((linear >>> 12) & 0x1ff), this.#rights(pde, pde, isWrite) | Right.large);
+    }
+    if (commit) this.#mark(pdeAddress, pde, false);
+    const pteAddress = physicalOf(pde, pdeHigh) + ((linear >>> 9) & 0xff8);
+    const pte = this.readPhysical32(pteAddress), pteHigh = this.readPhysical32(pteAddress + 4);
+    if (!(pte & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    if (pteHigh & PAE_HIGH_RESERVED) return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
+    if (this.#denied(pde & pte, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+    if (commit) this.#mark(pteAddress, pte, isWrite);
+    return this.#result(physicalOf(pte, pteHigh) / 4096, this.#rights(pde, pte, isWrite));
+  }
+
+  #result(ppn: number, rights: number): { ppn: number; rights: number } {
+    this.#found.ppn = ppn;
+    this.#found.rights = rights;
+    return this.#found;
+  }
+
+  #denied(bits: number, isWrite: boolean, isUser: boolean): boolean {
+    if (isUser) return !(bits & PTE_US) || (isWrite && !(bits & PTE_RW));
+    return isWrite && !(bits & PTE_RW) && (this.#r[S.CR0] & S.CR0_WP) !== 0;
+  }
+
+  #rights(pde: number, leaf: number, isWrite: boolean): number {
+    const both = pde & leaf;
+    return (both & PTE_US ? Right.user : 0) | (both & PTE_RW ? Right.write : 0) |
+      (isWrite || (leaf & PTE_D) !== 0 ? Right.dirty : 0) |
+      ((leaf & PTE_G) !== 0 && (this.#r[S.CR4] & S.CR4_PGE) !== 0 ? Right.global : 0);
+  }
+
+  #mark(address: number, entry: number, isDirty: boolean): void {
+    const marked = entry | PTE_A | (isDirty ? PTE_D : 0);
+    if (marked !== entry) this.writePhysical32(address, marked);
+  }
+
+  #fault(linear: number, code: number, isUser: boolean, commit: boolean): undefined {
+    if (!commit) return undefined;
+    this.#r[S.CR2] = linear;
+    this.cpu.raise(S.Vector.pageFault, code | (this.#isWrite ? PF_WRITE : 0) | (isUser ? PF_USER : 0));
+  }
+
+  // Guest-physical accesses.
+
+  /** Loads the four PAE page-directory pointers from CR3; false where a present one has reserved bits set (#GP). */
+  loadPdptes(cr3: number): boolean {
+    const loaded = new Int32Array(8);
+    for (let i = 0; i < 8; i++) loaded[i] = this.readPhysical32(((cr3 & 0xffffffe0) >>> 0) + i * 4);
+    for (let i = 0; i < 8; i += 2) {
+      const reserved = (loaded[i] & PDPTE_RESERVED) !== 0 || (loaded[i + 1] & PAE_HIGH_RESERVED) !== 0;
+      if (loaded[i] & PTE_P && reserved) return false;
+    }
+    this.#r.set(loaded, S.PDPTE);
+    return true;
+  }
+
+  /** A naturally aligned word of guest-physical memory. */
+  readPhysical32(physical: number): number {
+    const ppn = Math.floor(physical / 4096);
+    if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return this.#deviceRead(physical, 4);
+    return this.machine.view.getInt32(this.memory.frameForRead(ppn) * 4096 + (physical & 0xfff), true);
+  }
+
+  writePhysical32(physical: number, value: number): void {
+    const ppn = Math.floor(physical / 4096);
+    if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return this.#deviceWrite(physical, 4, value);
+    const mpn = this.memory.frameForWrite(ppn);
+    this.machine.view.setInt32(mpn * 4096 + (physical & 0xfff), value, true);
+    if (this.code.hasCode[mpn]) this.code.stored(mpn, physical & 0xfff, 4);
+  }
+
+  #deviceAt(ppn: number): DeviceRange | undefined {
+    for (const range of this.#devices) if (ppn >= range.firstPpn && ppn <= range.lastPpn) return range;
+    return undefined;
+  }
+
+  /** Reads a device with the exact step count; nothing there reads as all ones. */
+  #deviceRead(physical: number, size: 1 | 2 | 4): number {
+    const range = this.#deviceAt(Math.floor(physical / 4096));
+    if (range === undefined) return -1;
+    this.cpu.syncSteps();
+    this.cpu.endBlock();
+    return range.device.read(physical - range.firstPpn * 4096, size) | 0;
+  }
+
+  #deviceWrite(physical: number, size: 1 | 2 | 4, value: number): void {
+    const range = this.#deviceAt(Math.floor(physical / 4096));
+    if (range === undefined) return;
+    this.cpu.syncSteps();
+    this.cpu.endBlock();
+    const mask = size === 4 ? 0xffffffff : (1 << (size * 8)) - 1;
+    range.device.write(physical - range.firstPpn * 4096, size, (value & mask) >>> 0);
+  }
+}
+
+/** Physical address in a 64-bit entry: bits 12..35. */
+function physicalOf(low: number, high: number): number {
+  return (high & 0xf) * 0x1_0000_0000 + ((low & 0xfffff000) >>> 0);
+}

@@ -1,0 +1,84 @@
+// What the x86 plugin offers to devices, boot and engines: I/O ports, device memory, the interrupt line, CPUID leaves,
+// and access to a VM's processor. Consumer-side interfaces only: a device knows no more of the processor than this.
+
+import { decide, observe, reduce, service, type Vm } from "../../core/mod.ts";
+import type { Processor } from "./processor.ts";
+
+/** Size of an I/O or device-memory access in bytes. */
+export type AccessSize = 1 | 2 | 4;
+
+/** A device behind I/O ports. `read` returns an unsigned value of `size` bytes. Called with the exact step count. */
+export interface PortDevice {
+  read(port: number, size: AccessSize): number;
+  write(port: number, size: AccessSize, value: number): void;
+}
+
+/** A device behind guest-physical addresses; `offset` counts from the start of its range. */
+export interface MemoryDevice {
+  read(offset: number, size: AccessSize): number;
+  write(offset: number, size: AccessSize, value: number): void;
+}
+
+/** The interrupt controller that drives the processor's INTR pin. */
+export interface InterruptController {
+  /** The processor acknowledges: returns the vector, and updates the controller as INTA cycles do. */
+  acknowledge(): number;
+}
+
+/** Registration of devices, per VM. Overlapping ranges are an error that names both. */
+export interface Bus {
+  /** Claims `count` ports from `first`. Unclaimed ports read as all ones and ignore writes. */
+  ports(vm: Vm, first: number, count: number, name: string, device: PortDevice): void;
+  releasePorts(vm: Vm, first: number, count: number): void;
+  /** Claims a page-aligned range of guest-physical addresses, over RAM if it lies there. */
+  memory(vm: Vm, base: number, sizeBytes: number, name: string, device: MemoryDevice): void;
+  releaseMemory(vm: Vm, name: string): void;
+  interruptController(vm: Vm, controller: InterruptController): void;
+  /** Level of the INTR pin. */
+  setInterrupt(vm: Vm, level: boolean): void;
+  /** Raises a non-maskable interrupt. */
+  raiseNmi(vm: Vm): void;
+}
+
+/** CPUID result registers. */
+export interface CpuidResult {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+/** An engine: executes a VM's instructions until the clock's deadline, a halt, an exit or a pending event. */
+export interface Engine {
+  readonly name: string;
+  /** Runs from the processor's present state. On return the state is architectural and `clock.steps` exact. */
+  execute(vm: Vm): void;
+  /** Runs exactly one instruction, whatever asks for attention; false where it faulted and the fault was delivered. */
+  step(vm: Vm): boolean;
+  /** Bytes of a frame changed by something other than this engine's own stores. */
+  invalidateFrame(mpn: number): void;
+}
+
+export const bus = service<Bus>("x86.bus");
+/** The processor of a VM: registers and memory as the guest sees them, for boot, tools and tests. */
+export const processor = service<(vm: Vm) => Processor>("x86.processor");
+export const engine = service<Engine>("x86.engine");
+
+/** A CPUID leaf, which plugins may change or add: leaf and subleaf beside it. */
+export const cpuid = reduce<CpuidResult, { readonly vm: Vm; readonly leaf: number; readonly subleaf: number }>(
+  "x86.cpuid",
+);
+/** An RDMSR or WRMSR that the processor does not know: an answer makes it known. `value` is [low, high]. */
+export const readMsr = decide<{ readonly vm: Vm; readonly msr: number }, readonly [number, number]>("x86.readMsr");
+export const writeMsr = decide<
+  { readonly vm: Vm; readonly msr: number; readonly low: number; readonly high: number },
+  true
+>("x86.writeMsr");
+/** A sensitive or privileged instruction was emulated. Emitted only while somebody listens. */
+export const trapped = observe<{ readonly vm: Vm; readonly mnemonic: string }>("x86.trapped");
+/** An exception or interrupt was delivered to the guest. */
+export const delivered = observe<
+  { readonly vm: Vm; readonly vector: number; readonly kind: "fault" | "interrupt" | "software" }
+>(
+  "x86.delivered",
+);
