@@ -1,6 +1,6 @@
 // Hash of one page's contents, 64 bits as two halves: finds equal pages for sharing (ESX paper, section 4.1) and stands
-// for a page in the state hash. Four lanes in the manner of MurmurHash3 x86_128 (Appleby, 2011): measured at 4 GB/s and
-// more here, where one lane waits for its own multiplications and reaches a third of that.
+// for a page in the state hash. Four lanes in the manner of MurmurHash3 x86_128 (Appleby, 2011), so that multiplications
+// overlap: measured at 4 to 5 GB/s on the reference machine, 10 GB/s over zeros.
 
 import { WORDS_PER_FRAME } from "./frames.ts";
 

@@ -14,6 +14,8 @@ import {
   vmAdmitted,
   vmCheckpoint,
   type VmConfig,
+  vmEnding,
+  type VmExit,
   vmExited,
 } from "../../core/mod.ts";
 import { type Action, fakeExecutor, vmConfig } from "./fake_executor.ts";
@@ -290,6 +292,21 @@ Deno.test("runTo stops at the exact step, through halts and timers", () => {
   assertEquals(fake.processor(vm).firedNs, [1030]);
   host.runTo(vm, 131);
   assertEquals(vm.clock.steps, 130, "no timer will end this halt");
+});
+
+Deno.test("how a VM ended passes through whoever knows more about it, before its end is told", async () => {
+  const seen: (string | undefined)[] = [];
+  const knowing = listening(({ on }) => {
+    on(
+      vmEnding,
+      (exit, vm): VmExit => ({ ...exit, reason: "panic", status: 3, detail: `${vm.name} was ${exit.reason}` }),
+    );
+    on(vmExited, (vm) => void seen.push(vm.exit?.detail));
+  });
+  const { host, vms: [vm] } = start({ scripts: { a: [{ exit: 1 }] }, plugins: [knowing] });
+  await host.run();
+  assertEquals(vm.exit, { reason: "panic", status: 3, detail: "a was debug-exit" });
+  assertEquals(seen, ["a was debug-exit"]);
 });
 
 const scriptOf = fc.array(

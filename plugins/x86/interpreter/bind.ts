@@ -5,6 +5,7 @@ import { opcodeTable } from "../opcodes/table.ts";
 import type { Processor } from "../processor.ts";
 import * as S from "../state.ts";
 import { x87Binders } from "../x87/instructions.ts";
+import { callSiteOf } from "./dispatch.ts";
 import { integerBinders } from "./integer.ts";
 import { type Binder, Operation } from "./operation.ts";
 import { segmentBinders } from "./segmentops.ts";
@@ -28,6 +29,7 @@ export function bind(instruction: Instruction, mode: number, start: number): Ope
   }
   const operation = new Operation(unbound, instruction, mode, start);
   operation.handler = binder(operation);
+  operation.callSite = callSiteOf(operation.handler);
   return operation;
 }
 
@@ -39,6 +41,7 @@ function unbound(): never {
 export function bindFailure(failure: DecodeFailure, mode: number): Operation {
   const operation = new Operation(unbound, undecodable, mode, 0);
   operation.handler = failure === "invalid" ? raiseInvalidOpcode : raiseTooLong;
+  operation.callSite = callSiteOf(operation.handler);
   return operation;
 }
 

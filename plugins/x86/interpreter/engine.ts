@@ -10,6 +10,7 @@ import type { Engine } from "../services.ts";
 import * as S from "../state.ts";
 import { bind, bindFailure } from "./bind.ts";
 import { Block, type BlockCache } from "./blocks.ts";
+import { runOperations } from "./dispatch.ts";
 import type { Operation } from "./operation.ts";
 
 const CS_BASE = S.BASE + 1, CS_LIMIT = S.LIMIT + 1;
@@ -59,11 +60,7 @@ export class Interpreter implements Engine {
       operations = block.operations;
       cpu.count = count;
       r[S.EIP] = (eip + block.length) | 0;
-      do {
-        const operation = operations[cpu.index];
-        operation.handler(cpu, operation);
-        cpu.index++;
-      } while (cpu.index < cpu.count);
+      runOperations(cpu, operations);
       clock.steps = cpu.blockSteps + cpu.index;
       if (cpu.index < operations.length) r[S.EIP] = (eip + operations[cpu.index].start) | 0;
       return true;

@@ -1,7 +1,7 @@
 // How an instruction's operands become a handler's: which register view, which form (register, memory, immediate) and
 // which size. Binders call these once per translation of a block (operand codes: Intel SDM 2D, A.2).
 
-import type { Operand } from "../instruction.ts";
+import { CS, type Operand } from "../instruction.ts";
 import { Mode, type Processor } from "../processor.ts";
 import { byteIndex, effectiveAddress, halfIndex, type Handler, type Operation, segmentAddress } from "./operation.ts";
 
@@ -86,9 +86,12 @@ export function sizeIndex(bits: 8 | 16 | 32): 0 | 1 | 2 {
   return bits === 8 ? 0 : bits === 16 ? 1 : 2;
 }
 
-/** Whether the memory operand's linear address is its 32-bit effective address in this mode, without checks. */
+/**
+ * Whether the memory operand's linear address is its 32-bit effective address in this mode, without checks. Not through
+ * CS, which may be read but not written.
+ */
 export function isFlat(op: Operation): boolean {
-  return (op.mode & Mode.flat) !== 0 && op.segment < 4 && !op.address16;
+  return (op.mode & Mode.flat) !== 0 && op.segment < 4 && op.segment !== CS && !op.address16;
 }
 
 /** Place of `bits` in MemoryBySize. */
@@ -112,7 +115,7 @@ export function displacedAddress(
 ): number {
   const sum = (effectiveAddress(cpu, op) + delta) | 0;
   const offset = op.address16 ? sum & 0xffff : sum;
-  if (cpu.mode & Mode.flat && op.segment < 4) return offset;
+  if (cpu.mode & Mode.flat && op.segment < 4 && !(isWrite && op.segment === CS)) return offset;
   return segmentAddress(cpu, op.segment, offset, size, isWrite);
 }
 

@@ -1,7 +1,7 @@
 // A bound operation: one decoded instruction made ready to execute in one mode. The interpreter's block is an array of
 // them, and a handler is a function of the processor and its operation.
 
-import type { Instruction } from "../instruction.ts";
+import { CS, type Instruction } from "../instruction.ts";
 import { Mode, type Processor } from "../processor.ts";
 import * as S from "../state.ts";
 
@@ -29,6 +29,8 @@ export class Operation {
   readonly segment: number;
   /** Immediate, as decoded; a handler's binder may replace it by what it precomputes. */
   immediate: number;
+  /** Which call site of the run loop calls the handler: see dispatch.ts. */
+  callSite = 0;
   /** The row's variant: ALU operation, shift, condition. */
   readonly variant: number;
   /** Bytes from the start of the block to this instruction and to the next one. */
@@ -76,10 +78,10 @@ export function readAddress(cpu: Processor, op: Operation, size: number): number
   return segmentAddress(cpu, op.segment, offset, size, false);
 }
 
-/** As readAddress, to write. */
+/** As readAddress, to write; through CS that always fails the checks. */
 export function writeAddress(cpu: Processor, op: Operation, size: number): number {
   const offset = effectiveAddress(cpu, op);
-  if (cpu.mode & Mode.flat && op.segment < 4) return offset;
+  if (cpu.mode & Mode.flat && op.segment < 4 && op.segment !== CS) return offset;
   return segmentAddress(cpu, op.segment, offset, size, true);
 }
 

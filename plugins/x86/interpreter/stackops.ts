@@ -188,13 +188,16 @@ function popf(cpu: Processor, op: Operation): void {
 
 /**
  * ENTER: pushes EBP, copies `level - 1` frame pointers of the enclosing procedures, pushes the new one, reserves space.
- * The frame pointer's width follows the stack size where it is an address, the operand size where it is a value.
+ * The frame pointer's width follows the stack size where it is an address, the operand size where it is a value (SDM 2A,
+ * "ENTER": FrameTemp is ESP).
  */
 function enter(cpu: Processor, op: Operation): void {
   const size = op.instruction.operandSize === 32 ? 4 : 2;
   const level = op.instruction.immediate2 & 31;
   const pointer = cpu.r[ESP];
-  const frame = (pointer - size) | 0, frameValue = cpu.mode & Mode.stack32 ? frame : frame & 0xffff;
+  const frame = (pointer - size) | 0;
+  // All of ESP, of which a 16-bit stack moves the lower half.
+  const frameValue = cpu.mode & Mode.stack32 ? frame : (pointer & 0xffff0000) | (frame & 0xffff);
   for (let i = 1; i <= level + 1; i++) {
     cpu.checkWrite(stackAddress(cpu, (pointer - i * size) | 0, size, true), size);
   }
