@@ -4,7 +4,7 @@
 import nodeAssert from "node:assert";
 
 /** Error thrown by every assertion here. */
-export class AssertionError extends Error {
+class AssertionError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "AssertionError";
@@ -61,11 +61,6 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
 /** Throws unless `actual` > `expected`. */
 export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
   if (!(actual > expected)) throw new AssertionError(msg ?? `Expected ${actual} > ${expected}`);
-}
-
-/** Throws unless `actual` >= `expected`. */
-export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual >= expected)) throw new AssertionError(msg ?? `Expected ${actual} >= ${expected}`);
 }
 
 /** Throws unless `actual` < `expected`. */
@@ -146,9 +141,4 @@ function checkThrown(
   if (!error.message.includes(msgIncludes)) {
     throw new AssertionError(`${prefix}Expected the message to contain "${msgIncludes}", got "${error.message}"`);
   }
-}
-
-/** Throws always: marks what must not be reached. */
-export function fail(msg?: string): never {
-  throw new AssertionError(msg === undefined ? "Failed assertion." : `Failed assertion: ${msg}`);
 }

@@ -3,19 +3,9 @@
 import nodePath from "node:path";
 import nodeUrl from "node:url";
 
-/** Last part of a path, without `suffix` if it ends so. */
-export function basename(path: string, suffix?: string): string {
-  return nodePath.basename(path, suffix);
-}
-
 /** Folder part of a path. */
 export function dirname(path: string): string {
   return nodePath.dirname(path);
-}
-
-/** Extension of a path with its dot, or "". */
-export function extname(path: string): string {
-  return nodePath.extname(path);
 }
 
 /** Whether a path starts at the root. */
@@ -31,11 +21,6 @@ export function join(path: string | URL, ...paths: string[]): string {
 /** Resolves parts to an absolute path, from the right. */
 export function resolve(...pathSegments: string[]): string {
   return nodePath.resolve(...pathSegments);
-}
-
-/** Path of `to` as seen from the folder `from`. */
-export function relative(from: string, to: string): string {
-  return nodePath.relative(from, to);
 }
 
 /** Path of a file URL. Throws TypeError for other URLs. */

@@ -1,0 +1,117 @@
+// The plugins that come with Ballast, and how a list of names and paths becomes plugins. Base plugins are always loaded;
+// enhanced ones unless others are named; policies only when named.
+
+import { toFileUrl } from "@std/path";
+import { type EventToken, InputError, type Plugin, type PluginUse, unknownName } from "../core/mod.ts";
+import * as core from "../core/mod.ts";
+import * as boot from "../plugins/boot/mod.ts";
+import * as console from "../plugins/console/mod.ts";
+import * as memory from "../plugins/memory/mod.ts";
+import * as pc from "../plugins/pc/mod.ts";
+import * as x86 from "../plugins/x86/mod.ts";
+import { userPath } from "./files.ts";
+
+/** A module of a plugin: the plugin, and the tokens it exports. */
+interface PluginModule {
+  readonly default: Plugin;
+}
+
+const modules: readonly PluginModule[] = [memory, x86, pc, boot, console];
+
+/** Every plugin that comes with Ballast, in an order of reading. */
+export const builtinPlugins: readonly Plugin[] = modules.map((module) => module.default);
+
+/** The event tokens of core and of the plugins, with their owners. */
+export function declaredTokens(): { owner: string; token: EventToken }[] {
+  const owners: [string, object][] = [["core", core], ...modules.map((m): [string, object] => [m.default.name, m])];
+  return owners.flatMap(([owner, module]) =>
+    Object.values(module).filter(isEventToken).map((token) => ({ owner, token }))
+  );
+}
+
+function isEventToken(value: unknown): value is EventToken {
+  const kinds = ["observe", "decide", "reduce"];
+  return typeof value === "object" && value !== null && "kind" in value && kinds.includes(String(value.kind));
+}
+
+/** A plugin as it may be named: itself, itself with options, a name, or a name with options. */
+export type PluginChoice =
+  | string
+  | Plugin
+  | PluginUse
+  | { readonly use: string; readonly options?: Readonly<Record<string, unknown>> };
+
+/**
+ * The plugins of a host: base, and those chosen (undefined: every enhanced one), less those left out, with options added
+ * by plugin name. Names are of plugins that come with Ballast; load files with `loadPlugin` first.
+ */
+export function choosePlugins(
+  chosen: readonly PluginChoice[] | undefined,
+  without: readonly string[] = [],
+  options: ReadonlyMap<string, Readonly<Record<string, unknown>>> = new Map(),
+): PluginUse[] {
+  const uses = new Map<string, PluginUse>();
+  for (const plugin of builtinPlugins) {
+    const isIncluded = plugin.tier === "base" || (plugin.tier === "enhanced" && chosen === undefined);
+    if (isIncluded) uses.set(plugin.name, { plugin });
+  }
+  for (const choice of chosen ?? []) {
+    const use = asUse(choice);
+    const { name } = use.plugin;
+    const before = uses.get(name)?.plugin;
+    if (before !== undefined && before !== use.plugin) throw new InputError(`two plugins are named "${name}"`);
+    uses.set(name, use);
+  }
+  for (const name of without) {
+    if (uses.delete(name)) continue;
+    if (findBuiltin(name) === undefined) throw unknownName("plugin", name, uses.keys());
+  }
+  for (const [name, added] of options) {
+    const use = uses.get(name);
+    if (use === undefined) throw unknownName("loaded plugin", name, uses.keys());
+    uses.set(name, { ...use, options: { ...use.options, ...added } });
+  }
+  return [...uses.values()];
+}
+
+/** A plugin that comes with Ballast, by name. */
+export function findBuiltin(name: string): Plugin | undefined {
+  return builtinPlugins.find((plugin) => plugin.name === name);
+}
+
+function asUse(choice: PluginChoice): PluginUse {
+  if (typeof choice === "string") return asUse({ use: choice });
+  if ("use" in choice) {
+    const plugin = findBuiltin(choice.use);
+    if (plugin === undefined) throw unknownName("plugin", choice.use, builtinPlugins.map((p) => p.name));
+    return { plugin, options: choice.options };
+  }
+  return "plugin" in choice ? choice : { plugin: choice };
+}
+
+/** Whether a plugin's name is the path of a file. */
+export function isPluginPath(name: string): boolean {
+  return /[/\\]|\.[cm]?[jt]s$/.test(name);
+}
+
+/** Imports a plugin from a file, relative to `folder`: its default export. */
+export async function loadPlugin(path: string, folder?: string): Promise<Plugin> {
+  const file = userPath(path, folder);
+  let module: Record<string, unknown>;
+  try {
+    module = await import(toFileUrl(file).href);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new InputError(`plugin ${path} cannot be loaded: ${reason.split("\n")[0]}`, { cause });
+  }
+  const plugin = module.default;
+  if (!isPlugin(plugin)) {
+    throw new InputError(`plugin ${path} has no default export made by definePlugin({ name, setup, ... })`);
+  }
+  return plugin;
+}
+
+function isPlugin(value: unknown): value is Plugin {
+  return typeof value === "object" && value !== null && "name" in value && typeof value.name === "string" &&
+    "setup" in value && typeof value.setup === "function";
+}

@@ -1,0 +1,124 @@
+// What a run reports: statistics as JSON under published names, and a series of samples as CSV. Times with "host" and
+// "guest" in their names are modelled; `wallSeconds` alone is measured.
+
+import type { Host, Vm } from "../core/mod.ts";
+import * as memory from "../plugins/memory/mod.ts";
+
+/** Memory of one VM in MiB. Fields of mechanisms that are not loaded are absent. */
+export interface VmMemoryReport {
+  readonly maxMib: number;
+  readonly minMib: number;
+  readonly allocatedMib: number;
+  readonly targetMib: number;
+  readonly activeMib?: number;
+  readonly balloonedMib: number;
+  readonly sharedMib: number;
+  readonly swappedMib: number;
+}
+
+export interface VmReport {
+  readonly name: string;
+  readonly instructions: number;
+  readonly guestTimeNs: number;
+  readonly cpuNs: number;
+  readonly stolenNs: number;
+  /** Why it ended; "running" while it has not. */
+  readonly exit: string;
+  readonly exitStatus: number;
+  readonly exitDetail?: string;
+  readonly memory: VmMemoryReport;
+}
+
+export interface RunReport {
+  readonly instructions: number;
+  readonly hostTimeNs: number;
+  readonly wallSeconds: number;
+  readonly host: { readonly memory: memory.HostMemoryReport };
+  readonly vms: readonly VmReport[];
+  /** Counters and gauges by plugin. */
+  readonly plugins: Readonly<Record<string, Readonly<Record<string, number>>>>;
+}
+
+/** The state of a run as it stands. */
+export function makeReport(host: Host, wallSeconds: number): RunReport {
+  const vms = host.vms.map((vm) => reportVm(host, vm));
+  const plugins: Record<string, Record<string, number>> = {};
+  for (const [name, { stats }] of host.plugins.loaded) plugins[name] = stats.snapshot();
+  return {
+    instructions: vms.reduce((sum, vm) => sum + vm.instructions, 0),
+    hostTimeNs: host.clock.nowNs,
+    wallSeconds,
+    host: { memory: host.service(memory.report).host() },
+    vms,
+    plugins,
+  };
+}
+
+function reportVm(host: Host, vm: Vm): VmReport {
+  const { memoryMib, minMib } = vm.config;
+  const pages = host.service(memory.report).vm(vm);
+  return {
+    name: vm.name,
+    instructions: vm.clock.steps,
+    guestTimeNs: vm.clock.nowNs(),
+    cpuNs: vm.cpuNs,
+    stolenNs: vm.stolenNs,
+    exit: vm.exit?.reason ?? "running",
+    exitStatus: vm.exit?.status ?? 0,
+    exitDetail: vm.exit?.detail,
+    memory: {
+      maxMib: memoryMib,
+      minMib,
+      allocatedMib: pages.allocatedPages / memory.FRAMES_PER_MIB,
+      targetMib: memoryMib,
+      balloonedMib: pages.balloonedPages / memory.FRAMES_PER_MIB,
+      sharedMib: pages.sharedPages / memory.FRAMES_PER_MIB,
+      swappedMib: pages.swappedPages / memory.FRAMES_PER_MIB,
+    },
+  };
+}
+
+const seriesColumns = [
+  "hostTimeNs",
+  "vm",
+  "instructions",
+  "guestTimeNs",
+  "cpuNs",
+  "stolenNs",
+  "allocatedMib",
+  "targetMib",
+  "balloonedMib",
+  "sharedMib",
+  "swappedMib",
+  "hostFreeFrames",
+] as const;
+
+/** Samples of every VM at regular host times, a line each. */
+export class SeriesRecorder {
+  readonly #lines: string[] = [seriesColumns.join(",")];
+  #sampledNs = -1;
+
+  constructor(readonly host: Host) {}
+
+  /** Takes a sample now; a second one at the same host time is left out. */
+  sample(): void {
+    if (this.host.clock.nowNs === this.#sampledNs) return;
+    this.#sampledNs = this.host.clock.nowNs;
+    const { freeFrames } = this.host.service(memory.machine);
+    for (const vm of this.host.vms) {
+      const report = reportVm(this.host, vm);
+      const fields = {
+        ...report,
+        ...report.memory,
+        hostTimeNs: this.#sampledNs,
+        vm: vm.name,
+        hostFreeFrames: freeFrames,
+      };
+      this.#lines.push(seriesColumns.map((column) => fields[column]).join(","));
+    }
+  }
+
+  csv(): string {
+    return this.#lines.join("\n") + "\n";
+  }
+}

@@ -1,0 +1,16 @@
+// Ballast, a hypervisor in TypeScript: its public API under the bare name "ballast", and, run as a program, its command
+// line. Plugins from outside import only this.
+
+import { main } from "./cli/main.ts";
+
+export * from "./core/mod.ts";
+export * as memory from "./plugins/memory/mod.ts";
+export * as x86 from "./plugins/x86/mod.ts";
+export * as pc from "./plugins/pc/mod.ts";
+export * as boot from "./plugins/boot/mod.ts";
+export * as console from "./plugins/console/mod.ts";
+export * from "./cli/machine.ts";
+export { builtinPlugins, choosePlugins, loadPlugin, type PluginChoice } from "./cli/catalogue.ts";
+export { makeReport, type RunReport, type VmMemoryReport, type VmReport } from "./cli/report.ts";
+
+if (import.meta.main) main(Deno.args).then((status) => Deno.exit(status));
