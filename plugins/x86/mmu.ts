@@ -42,10 +42,8 @@ export class Mmu {
 
   readonly data = new Tlb(Mmu.ENTRIES);
   readonly instruction = new Tlb(Mmu.INSTRUCTION_ENTRIES);
-  readonly host = this.data.host;
   readonly userBank = this.data.userBank;
   readonly #devices: DeviceRange[] = [];
-  readonly #r: Int32Array;
   #isWrite = false;
 
   constructor(
@@ -54,8 +52,10 @@ export class Mmu {
     readonly machine: MachineMemory,
     readonly memory: GuestMemory,
     readonly code: CodeFrames,
-  ) {
-    this.#r = cpu.r;
+  ) {}
+
+  get #r(): Int32Array {
+    return this.cpu.r;
   }
 
   /** Lays a device over a page-aligned range of guest-physical addresses. */
@@ -119,10 +119,10 @@ export class Mmu {
       return value;
     }
     const at = this.#translate(this.data, linear, false, bank);
-    if (this.host[bank + at * 4] !== (linear & 0xfffff000)) {
+    if (this.data.host[bank + at * 4] !== (linear & 0xfffff000)) {
       return this.#deviceRead((this.data.ppn[at] * 4096) + (linear & 0xfff), size);
     }
-    const address = (this.host[bank + at * 4 + 2] + linear) >>> 0;
+    const address = (this.data.host[bank + at * 4 + 2] + linear) >>> 0;
     if (size === 4) return this.machine.view.getInt32(address, true);
     return size === 2 ? this.machine.view.getUint16(address, true) : this.machine.bytes[address];
   }
@@ -136,10 +136,10 @@ export class Mmu {
     }
     const at = this.#translate(this.data, linear, true, bank);
     const entry = bank + at * 4;
-    if (this.host[entry] !== (linear & 0xfffff000)) {
+    if (this.data.host[entry] !== (linear & 0xfffff000)) {
       return this.#deviceWrite((this.data.ppn[at] * 4096) + (linear & 0xfff), size, value);
     }
-    const address = (this.host[entry + 2] + linear) >>> 0;
+    const address = (this.data.host[entry + 2] + linear) >>> 0;
     if (size === 4) this.machine.view.setInt32(address, value, true);
     else if (size === 2) this.machine.view.setUint16(address, value, true);
     else this.machine.bytes[address] = value;

@@ -57,15 +57,15 @@ const parityOfByte = Uint8Array.from({ length: 256 }, (_, byte) => {
 
 export class Processor implements StateOwner {
   /** The state block (state.ts) as words, halves and bytes. */
-  readonly r: Int32Array;
-  readonly r16: Uint16Array;
-  readonly r8: Uint8Array;
+  r: Int32Array;
+  r16: Uint16Array;
+  r8: Uint8Array;
   readonly mmu: Mmu;
   /** Machine memory. */
   readonly view: DataView;
   readonly bytes: Uint8Array;
   /** The data TLB's host half: see Mmu. */
-  readonly tlb: Int32Array;
+  tlb: Int32Array;
   /** First word of the TLB bank for accesses at the present CPL. */
   bank = 0;
   /** See `Mode`. Derived from the segment registers. */
@@ -101,7 +101,7 @@ export class Processor implements StateOwner {
     this.mmu = makeMmu(this);
     this.view = this.mmu.machine.view;
     this.bytes = this.mmu.machine.bytes;
-    this.tlb = this.mmu.host;
+    this.tlb = this.mmu.data.host;
   }
 
   /** Tells whoever listens that a sensitive instruction is emulated. */
@@ -435,6 +435,22 @@ export class Processor implements StateOwner {
     this.mmu.flush(false);
     this.setCpl(0);
     this.updateMode();
+  }
+
+  /**
+   * Moves the state block and the TLBs' host halves into `buffer`, at byte offsets, so that translated code finds them at
+   * a fixed address. What held them before is free.
+   */
+  moveTo(buffer: ArrayBuffer, stateAt: number, dataTlbAt: number, instructionTlbAt: number): void {
+    const r = new Int32Array(buffer, stateAt, S.STATE_WORDS);
+    r.set(this.r);
+    this.r = r;
+    this.r16 = new Uint16Array(buffer, stateAt, S.STATE_WORDS * 2);
+    this.r8 = new Uint8Array(buffer, stateAt, S.STATE_WORDS * 4);
+    const { data, instruction } = this.mmu;
+    data.moveHostTo(new Int32Array(buffer, dataTlbAt, data.host.length));
+    instruction.moveHostTo(new Int32Array(buffer, instructionTlbAt, instruction.host.length));
+    this.tlb = data.host;
   }
 
   save(): Saved {

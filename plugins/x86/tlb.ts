@@ -21,7 +21,7 @@ export class Tlb {
    * Host half: per entry four words: tag for reads, tag for writes, addend from linear to machine address, MPN; first the
    * bank for CPL 0 to 2, then that for CPL 3.
    */
-  readonly host: Int32Array;
+  host: Int32Array;
   readonly mask: number;
   readonly userBank: number;
   /** Indices of filled entries, so that a flush costs what was filled. */
@@ -36,6 +36,12 @@ export class Tlb {
     this.rights = new Uint8Array(entries);
     this.host = new Int32Array(entries * 8).fill(NO_TAG);
     this.#filled = new Int32Array(entries);
+  }
+
+  /** Moves the host half to where an engine wants it; `target` has the same length. */
+  moveHostTo(target: Int32Array): void {
+    target.set(this.host);
+    this.host = target;
   }
 
   index(linear: number): number {
