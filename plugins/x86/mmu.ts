@@ -4,6 +4,7 @@
 import type { Saved, Vm } from "../../core/mod.ts";
 import type { GuestMemory, MachineMemory } from "../memory/mod.ts";
 import type { MemoryDevice } from "./services.ts";
+import type { CodeFrames } from "./code_frames.ts";
 import type { Processor } from "./processor.ts";
 import * as S from "./state.ts";
 import { Right, Tlb } from "./tlb.ts";
@@ -19,14 +20,6 @@ const PDPTE_RESERVED = 0x1e6;
 
 /** Page-fault error code bits (SDM 3A, 4.7). */
 const PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8;
-
-/** Where code has been decoded or translated from, per machine frame, whoever's it is. */
-export interface CodeFrames {
-  /** 1 for a frame that holds code: stores to it take the slow path. */
-  readonly hasCode: Uint8Array;
-  /** `size` bytes at `offset` of a frame with code have been written. */
-  stored(mpn: number, offset: number, size: number): void;
-}
 
 interface DeviceRange {
   readonly firstPpn: number;

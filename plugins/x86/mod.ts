@@ -3,6 +3,7 @@
 
 import { definePlugin, executor, type Vm, z } from "../../core/mod.ts";
 import * as memory from "../memory/mod.ts";
+import { CodeFrames } from "./code_frames.ts";
 import { describedCpuid } from "./cpuid.ts";
 import { VcpuExecutor } from "./executor.ts";
 import { BlockCache } from "./interpreter/blocks.ts";
@@ -42,14 +43,14 @@ export default definePlugin({
       trapped,
       delivered: port(services.delivered),
     };
-    const blocks = new BlockCache(
-      machine.bytes,
+    const code = new CodeFrames(
       machine.totalFrames,
       (mpn) => processors.forEach((cpu) => cpu.mmu.data.dropWriteTags(mpn)),
       () => processors.forEach((cpu) => cpu.endBlock()),
     );
+    const blocks = new BlockCache(machine.bytes, code);
     const processorOf = perVm((vm) => {
-      const makeMmu = (cpu: Processor) => new Mmu(cpu, vm, machine, guestMemory(vm), blocks);
+      const makeMmu = (cpu: Processor) => new Mmu(cpu, vm, machine, guestMemory(vm), code);
       const cpu = new Processor(vm, makeMmu, new IoSpace(trapped), new Fpu(), hooks);
       cpu.reset(describedCpuid(1).eax);
       processors.push(cpu);
@@ -57,11 +58,12 @@ export default definePlugin({
     });
 
     on(memory.mappingChanged, ({ vm, ppn }) => processorOf(vm)?.mmu.dropPpn(ppn));
-    on(memory.written, ({ mpn }) => blocks.invalidateFrame(mpn));
+    on(memory.written, ({ mpn }) => code.frameChanged(mpn));
 
     const interpreter = new Interpreter(blocks, processorOf);
     provide(services.processor, processorOf);
     provide(services.engine, interpreter);
+    provide(services.codeFrames, code);
     provide(services.bus, {
       ports: (vm, first, count, name, device) => processorOf(vm).io.claim(first, count, name, device),
       releasePorts: (vm, first, count) => processorOf(vm).io.release(first, count),

@@ -2,6 +2,7 @@
 // and access to a VM's processor. Consumer-side interfaces only: a device knows no more of the processor than this.
 
 import { decide, observe, reduce, service, type Vm } from "../../core/mod.ts";
+import type { CodeFrames } from "./code_frames.ts";
 import type { Processor } from "./processor.ts";
 
 /** Size of an I/O or device-memory access in bytes. */
@@ -55,13 +56,13 @@ export interface Engine {
   execute(vm: Vm): void;
   /** Runs exactly one instruction, whatever asks for attention; false where it faulted and the fault was delivered. */
   step(vm: Vm): boolean;
-  /** Bytes of a frame changed by something other than this engine's own stores. */
-  invalidateFrame(mpn: number): void;
 }
 
 export const bus = service<Bus>("x86.bus");
 /** The processor of a VM: registers and memory as the guest sees them, for boot, tools and tests. */
 export const processor = service<(vm: Vm) => Processor>("x86.processor");
+/** Which frames hold code: engines mark what they decode or translate, and are told of stores to it. */
+export const codeFrames = service<CodeFrames>("x86.codeFrames");
 export const engine = service<Engine>("x86.engine");
 
 /** A CPUID leaf, which plugins may change or add: leaf and subleaf beside it. */

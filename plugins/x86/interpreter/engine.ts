@@ -35,10 +35,6 @@ export class Interpreter implements Engine {
     return completed;
   }
 
-  invalidateFrame(mpn: number): void {
-    this.blocks.invalidateFrame(mpn);
-  }
-
   /** Runs the block at EIP, or as much of it as the deadline allows; false where it ended with the delivery of a fault. */
   #runBlock(cpu: Processor, clock: GuestClock): boolean {
     const { r } = cpu;
