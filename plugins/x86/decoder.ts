@@ -116,7 +116,10 @@ export function decode(
       else if (displacementSize === 4) displacement = read32(bytes, at);
       at += displacementSize;
     }
-  } else if (entry === null) return "invalid";
+  } else {
+    if (slot.entries !== null) entry = slot.entries[mandatoryPrefix(repeat, toggles)];
+    if (entry === null) return "invalid";
+  }
 
   let immediate = 0, immediate2 = 0;
   switch (entry.immediate) {
@@ -314,10 +317,10 @@ function immediateKind(row: OpcodeRow): number {
   return kinds.length === 0 ? IMMEDIATE_NONE : kinds[0];
 }
 
-/** One opcode of either map: a row outright, or rows told apart by the ModR/M byte (and a mandatory prefix). */
+/** One opcode of either map: a row outright, or rows told apart by a mandatory prefix, the ModR/M byte or both. */
 class Slot {
   entry: Entry | null = null;
-  /** Indexed by mandatory prefix (NO_PREFIX to PREFIX_F3) and ModR/M byte. */
+  /** Indexed by mandatory prefix (NO_PREFIX to PREFIX_F3) and ModR/M byte, zero where there is none. */
   entries: (Entry | null)[] | null = null;
   modrm = false;
   prefixed = false;
@@ -344,14 +347,16 @@ function buildSlot(rows: readonly OpcodeRow[]): Slot {
   const slot = new Slot();
   if (rows.length === 0) return slot;
   slot.modrm = rows[0].modrm;
-  slot.prefixed = rows.some((row) => row.prefix !== undefined);
+  slot.prefixed = rows.some((row) => row.prefix !== undefined || row.noPrefix);
   if (rows.some((row) => row.modrm !== slot.modrm)) throw new Error(`${describe(rows[0])}: a ModR/M byte is in doubt`);
   const [first] = rows;
   if (rows.length === 1 && first.extension === undefined && first.form === undefined && !slot.prefixed) {
     slot.entry = new Entry(first);
     return slot;
   }
-  if (!slot.modrm) throw new Error(`${describe(first)}: several rows, and no ModR/M byte to tell them apart`);
+  if (!slot.modrm && !slot.prefixed) {
+    throw new Error(`${describe(first)}: several rows, and no ModR/M byte to tell them apart`);
+  }
   const entries: (Entry | null)[] = Array(slot.prefixed ? 4 * 256 : 256).fill(null);
   for (const row of rows) {
     const entry = new Entry(row);
@@ -362,6 +367,10 @@ function buildSlot(rows: readonly OpcodeRow[]): Slot {
       if (other !== null) throw new Error(`${describe(row)} and ${describe(other.row)} claim the same encoding`);
       entries[at] = entry;
     }
+  }
+  // Prefixes are mandatory in the two-byte map alone: NOP stays one under those that do not make it PAUSE.
+  if (slot.prefixed && first.map === "1") {
+    for (let at = PREFIX_66; at < entries.length; at++) entries[at] ??= entries[at & 0xff];
   }
   slot.entries = entries;
   return slot;

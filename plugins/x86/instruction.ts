@@ -28,8 +28,9 @@ export type InstructionClass = "innocuous" | "control" | "privileged" | "sensiti
  * An operand in the notation of SDM 2D, A.2: addressing method, then type. Methods: E ModR/M register or memory, G ModR/M
  * reg, M memory only, R register only (rm), I immediate, J relative offset, O moffs, S segment register, C control
  * register, D debug register, X DS:SI, Y ES:DI, A far pointer, Z register in the low three opcode bits. Types: b, w, d, v (16 or 32),
- * z (16 or 32), p (far pointer 16:16 or 16:32), s (pseudo-descriptor), a (bound pair), q (64 bits). Names in lower case
- * are fixed registers: al, ax, cl, dx, eAX (ax or eax), es..gs; `1` is the constant.
+ * z (16 or 32), p (far pointer 16:16 or 16:32), s (pseudo-descriptor), a (bound pair), q (64 bits), dq (128 bits). SIMD
+ * methods: P MMX reg, Q MMX rm or memory, N MMX rm, V XMM reg, W XMM rm or memory, U XMM rm; their types say what is read
+ * from memory, ss, sd, ps and pd as a float or vector of floats. Names in lower case are fixed registers: al, ax, cl, dx, eAX (ax or eax), es..gs; `1` is the constant.
  */
 export type Operand =
   | "Eb"
@@ -44,6 +45,7 @@ export type Operand =
   | "Mw"
   | "Md"
   | "Mq"
+  | "Mdq"
   | "Mp"
   | "Ms"
   | "Ma"
@@ -96,6 +98,7 @@ export type Operand =
   | "Nq"
   | "Vdq"
   | "Wdq"
+  | "Wq"
   | "Wps"
   | "Wpd"
   | "Wss"
@@ -116,6 +119,8 @@ export interface OpcodeRow {
   readonly form?: "memory" | "register";
   /** Mandatory prefix (SSE): none where undefined. */
   readonly prefix?: 0x66 | 0xf2 | 0xf3;
+  /** 66, F2 and F3 are forbidden: "NP" of SDM 2A, 3.1.1.1. They are also where another row of the opcode has one. */
+  readonly noPrefix: boolean;
   /** SDM mnemonic in lower case; for size-dependent names the 32-bit one (`cwde`, `pushad`, `iretd`). */
   readonly name: string;
   readonly operands: readonly Operand[];

@@ -45,6 +45,8 @@ export const PENDING = 69;
 export const PDPTE = 72;
 /** Microcode revision as IA32_BIOS_SIGN_ID returns it. */
 export const MSR_BIOS_SIGN = 80;
+/** MXCSR, and the eight XMM registers of four words each, from the least significant up (SDM 1, 10.2). */
+export const MXCSR = 81, XMM = 96;
 /** Words of the whole block. */
 export const STATE_WORDS = 128;
 
@@ -52,13 +54,16 @@ export const STATE_WORDS = 128;
 export const Shadow = { none: 0, sti: 1, stackLoad: 2 } as const;
 
 /** Bits of PENDING. */
-export const Pending = { interrupt: 1, nmi: 2, singleStep: 4, nmiBlocked: 8 } as const;
+export const Pending = { interrupt: 1, nmi: 2, debugTrap: 4, nmiBlocked: 8 } as const;
 
 /** CR0 and CR4 bits (SDM 3A, 2.5). */
 export const CR0_PE = 1 << 0, CR0_MP = 1 << 1, CR0_EM = 1 << 2, CR0_TS = 1 << 3, CR0_ET = 1 << 4, CR0_NE = 1 << 5;
 export const CR0_WP = 1 << 16, CR0_AM = 1 << 18, CR0_NW = 1 << 29, CR0_CD = 1 << 30, CR0_PG = 1 << 31;
 export const CR4_VME = 1 << 0, CR4_PVI = 1 << 1, CR4_TSD = 1 << 2, CR4_DE = 1 << 3, CR4_PSE = 1 << 4, CR4_PAE = 1 << 5;
 export const CR4_MCE = 1 << 6, CR4_PGE = 1 << 7, CR4_PCE = 1 << 8, CR4_OSFXSR = 1 << 9, CR4_OSXMMEXCPT = 1 << 10;
+
+/** MXCSR after power-on: all exceptions masked (SDM 3A, table 9-1). */
+export const MXCSR_AT_POWER_ON = 0x1f80;
 
 /** Exception vectors (SDM 3A, 6.3.1). */
 export const Vector = {

@@ -3,6 +3,7 @@
 import { type DecodeFailure, type Instruction, NO_REGISTER } from "../instruction.ts";
 import { opcodeTable } from "../opcodes/table.ts";
 import type { Processor } from "../processor.ts";
+import { simdBinders } from "../simd/instructions.ts";
 import * as S from "../state.ts";
 import { x87Binders } from "../x87/instructions.ts";
 import { callSiteOf } from "./dispatch.ts";
@@ -19,6 +20,7 @@ export const binders: Readonly<Record<string, Binder>> = {
   ...systemBinders,
   ...transferBinders,
   ...x87Binders,
+  ...simdBinders,
 };
 
 /** Makes an instruction ready to execute, `start` bytes into its block. */

@@ -1,6 +1,7 @@
 // Instructions that read and change the machine: control and debug registers, MSRs, CPUID, time stamp, HLT, INVLPG, I/O
 // (SDM 2A and 2B under each; SDM 3A, 2.5 for the control registers).
 
+import { detectDebugAccess, readDebugRegister, writeDebugRegister } from "../debug.ts";
 import { EAX, EBX, ECX, EDX } from "../instruction.ts";
 import { readMsr, timeStamp, writeMsr } from "../msr.ts";
 import type { Processor } from "../processor.ts";
@@ -14,7 +15,7 @@ const V = S.Vector;
 const CR0_BITS = S.CR0_PE | S.CR0_MP | S.CR0_EM | S.CR0_TS | S.CR0_ET | S.CR0_NE | S.CR0_WP | S.CR0_AM | S.CR0_NW |
   S.CR0_CD |
   S.CR0_PG;
-const CR4_BITS = S.CR4_TSD | S.CR4_PSE | S.CR4_PAE | S.CR4_PGE;
+const CR4_BITS = S.CR4_TSD | S.CR4_DE | S.CR4_PSE | S.CR4_PAE | S.CR4_PGE | S.CR4_OSFXSR | S.CR4_OSXMMEXCPT;
 /** CR4 bits whose change flushes the TLB, and CR0 bits likewise. */
 const CR4_FLUSHES = S.CR4_PSE | S.CR4_PAE | S.CR4_PGE, CR0_FLUSHES = S.CR0_PG | S.CR0_WP | S.CR0_PE;
 /** What a change of CR0 or CR4 needs the PAE pointers loaded for. */
@@ -33,6 +34,7 @@ export function setCr0(cpu: Processor, value: number): void {
   if (changed & CR0_FLUSHES) cpu.mmu.flush(false);
   if (changed & S.CR0_PE) cpu.setCpl(0);
   cpu.updateMode();
+  cpu.updateAttention();
 }
 
 export function setCr3(cpu: Processor, value: number): void {
@@ -69,34 +71,25 @@ function movFromCr(cpu: Processor, op: Operation): void {
   cpu.r[op.instruction.rm] = cpu.r[S.CR0 + (op.variant === 0 ? 0 : op.variant - 1)];
 }
 
-/** Debug registers 4 and 5 are 6 and 7, without CR4.DE. */
-const debugRegister = (number: number): number => S.DR + (number === 4 || number === 5 ? number + 2 : number);
-/** Bits of DR6 that read as one, and of DR7; general detect in DR7. */
-const DR6_FIXED = 0xffff0ff0 | 0, DR6_BITS = 0xe00f, DR7_FIXED = 0x400, DR7_BITS = 0xffff2fff | 0, DR7_GD = 1 << 13;
-const DR6_BD = 1 << 13;
-
-function requireDebugAccess(cpu: Processor): void {
+/** The debug register that an instruction names: 4 and 5 are 6 and 7 or, with CR4.DE, raise #UD. Checks come in its order. */
+function debugRegister(cpu: Processor, op: Operation): number {
+  const number = op.instruction.reg, isAlias = number === 4 || number === 5;
+  if (isAlias && (cpu.r[S.CR4] & S.CR4_DE) !== 0) cpu.raise(V.invalidOpcode);
   requireCpl0(cpu);
-  if (cpu.r[S.DR7] & DR7_GD) {
-    cpu.r[S.DR6] |= DR6_BD;
-    cpu.r[S.DR7] &= ~DR7_GD;
-    cpu.raise(V.debug);
-  }
+  detectDebugAccess(cpu);
+  return isAlias ? number + 2 : number;
 }
 
 function movToDr(cpu: Processor, op: Operation): void {
-  requireDebugAccess(cpu);
+  const number = debugRegister(cpu, op);
   cpu.trap("mov dr");
-  const value = cpu.r[op.instruction.rm], at = debugRegister(op.instruction.reg);
-  if (at === S.DR6) cpu.r[at] = (value & DR6_BITS) | DR6_FIXED;
-  else if (at === S.DR7) cpu.r[at] = (value & DR7_BITS) | DR7_FIXED;
-  else cpu.r[at] = value;
+  writeDebugRegister(cpu, number, cpu.r[op.instruction.rm]);
 }
 
 function movFromDr(cpu: Processor, op: Operation): void {
-  requireDebugAccess(cpu);
+  const number = debugRegister(cpu, op);
   cpu.trap("mov dr");
-  cpu.r[op.instruction.rm] = cpu.r[debugRegister(op.instruction.reg)];
+  cpu.r[op.instruction.rm] = readDebugRegister(cpu, number);
 }
 
 function lmsw(cpu: Processor, op: Operation): void {

@@ -29,7 +29,7 @@ import {
  *
  * - opcode: `00`; `80 /0` (ModR/M reg extends the opcode); `d9 e8`, `d8 c0+i` (an escape with that whole ModR/M byte,
  *   or eight of them); `50+r` (eight opcodes, the register is the variant); `70+cc` (sixteen, the condition is the
- *   variant); `0f` before any of these selects the two-byte map; `66`, `f2` or `f3` before that is a mandatory prefix.
+ *   variant); `0f` before any of these selects the two-byte map; `66`, `f2` or `f3` before that is a mandatory prefix, `np` forbids them.
  * - instruction: mnemonic and operands; a mnemonic ending in `cc` gets the condition's letters.
  * - handler: `name` or `name:variant`.
  * - flags: `reads > writes ? undefined` in letters, or `cc` for what the condition reads, `*` for all of EFLAGS.
@@ -55,9 +55,9 @@ export type Encoding = "none" | "modrm" | "imm8" | "imm8s" | "imm16" | "immZ" | 
 /** Encoding of each operand code (SDM 2D, A.2.1 and A.2.2). */
 export const OPERAND_ENCODING: Readonly<Record<Operand, Encoding>> = {
   ...encodedAs("modrm", ["Eb", "Ew", "Ed", "Ev", "Gb", "Gw", "Gd", "Gv", "Sw", "Cd", "Dd", "Rd", "Rv"]),
-  ...encodedAs("modrm", ["M", "Mw", "Md", "Mq", "Mp", "Ms", "Ma"]),
+  ...encodedAs("modrm", ["M", "Mw", "Md", "Mq", "Mdq", "Mp", "Ms", "Ma"]),
   ...encodedAs("modrm", ["Mf32", "Mf64", "Mf80", "Mi16", "Mi32", "Mi64", "Mbcd", "Menv", "Mfpu", "STi"]),
-  ...encodedAs("modrm", ["Pq", "Qq", "Qd", "Nq", "Vdq", "Wdq", "Wps", "Wpd", "Wss", "Wsd", "Udq"]),
+  ...encodedAs("modrm", ["Pq", "Qq", "Qd", "Nq", "Vdq", "Wdq", "Wq", "Wps", "Wpd", "Wss", "Wsd", "Udq"]),
   ...encodedAs("none", ["Zb", "Zv", "Xb", "Xv", "Yb", "Yv", "al", "eAX", "ax", "cl", "dx", "1", "ST0"]),
   ...encodedAs("none", ["es", "cs", "ss", "ds", "fs", "gs"]),
   ...{ Ib: "imm8", Ibs: "imm8s", Iw: "imm16", Iz: "immZ", Jb: "rel8", Jz: "relZ", Ap: "far" },
@@ -97,7 +97,7 @@ const CLASS_WORDS: Readonly<Record<string, InstructionClass>> = {
 };
 
 const OPCODE_COLUMN =
-  /^(?:(66|f2|f3) )?(?:(0f) )?([0-9a-f]{2})(?:\+(r|cc)| \/([0-7])| ([c-f][0-9a-f])(?:\+(i))?)?(?: (mem|reg))?$/;
+  /^(?:(66|f2|f3|np) )?(?:(0f) )?([0-9a-f]{2})(?:\+(r|cc)| \/([0-7])| ([c-f][0-9a-f])(?:\+(i))?)?(?: (mem|reg))?$/;
 
 function readLine(line: string): OpcodeRow[] {
   const [opcodeText, instructionText = "", handlerText = "", flagsText = "", attributeText = ""] = line.split("|").map((
@@ -126,6 +126,7 @@ function readLine(line: string): OpcodeRow[] {
       rm: modrm === undefined || spreadRm !== undefined ? undefined : modrm & 7,
       form,
       prefix: readPrefix(prefixText),
+      noPrefix: prefixText === "np",
       name: spread === "cc" ? name.replace(/cc$/, CONDITIONS[copy]) : name,
       operands,
       reads: flags.reads,

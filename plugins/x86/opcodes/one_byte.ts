@@ -126,6 +126,7 @@ const MOVES = `
   86    | xchg Eb,Gb   | xchg | | lock
   87    | xchg Ev,Gv   | xchg | | lock
   90    | nop          | nop
+  f3 90 | pause        | pause
   91    | xchg Zv,eAX  | xchg:1
   92    | xchg Zv,eAX  | xchg:2
   93    | xchg Zv,eAX  | xchg:3

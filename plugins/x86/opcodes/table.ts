@@ -3,8 +3,9 @@
 
 import type { OpcodeRow } from "../instruction.ts";
 import { oneByteRows } from "./one_byte.ts";
+import { simdRows } from "./simd.ts";
 import { twoByteRows } from "./two_byte.ts";
 import { x87Rows } from "./x87.ts";
 
 /** All rows, the one-byte map first. No two rows claim the same encoding; the decoder checks it as it loads. */
-export const opcodeTable: readonly OpcodeRow[] = [...oneByteRows, ...twoByteRows, ...x87Rows];
+export const opcodeTable: readonly OpcodeRow[] = [...oneByteRows, ...twoByteRows, ...simdRows, ...x87Rows];

@@ -1,4 +1,4 @@
-// The two-byte opcode map (0F) of a P6-class CPU, without MMX and SSE (SDM 2D, table A-3 and the groups of table A-6):
+// The two-byte opcode map (0F) of a P6-class CPU; MMX and SSE are in simd.ts (SDM 2D, table A-3 and the groups of table A-6):
 // integer and system instructions. Flags as each instruction's page in SDM 2A and 2B states them.
 
 import type { OpcodeRow } from "../instruction.ts";
@@ -35,9 +35,13 @@ const INTEGER = `
   0f c8+r  | bswap Zv        | bswap
 `;
 
-/** Hint NOPs of the P6 family: they take a ModR/M operand and touch nothing. */
+/** Hint NOPs of the P6 family: they take a ModR/M operand and touch nothing. Of 0F 18, prefetches are in simd.ts. */
 const HINTS = `
-  0f 18 | nop Ev | nop
+  0f 18 reg | nop Ev | nop
+  0f 18 /4 mem | nop Ev | nop
+  0f 18 /5 mem | nop Ev | nop
+  0f 18 /6 mem | nop Ev | nop
+  0f 18 /7 mem | nop Ev | nop
   0f 19 | nop Ev | nop
   0f 1a | nop Ev | nop
   0f 1b | nop Ev | nop

@@ -292,7 +292,10 @@ const SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs"];
 /** The operands as IcedOracle writes them. */
 function operandTexts(instruction: Instruction): string {
   if (instruction.row.handler === "xlat") return translateOperand(instruction);
-  return instruction.row.operands.map((operand, i) => operandText(instruction, operand, i)).join(", ");
+  // The destination of a masked store is implied.
+  const implied = instruction.row.handler === "maskmov" ? [`${SEGMENTS[instruction.segment]}:di`] : [];
+  const stated = instruction.row.operands.map((operand, i) => operandText(instruction, operand, i));
+  return [...implied, ...stated].join(", ");
 }
 
 function operandText(instruction: Instruction, operand: Operand, position: number): string {
@@ -308,6 +311,8 @@ function operandText(instruction: Instruction, operand: Operand, position: numbe
     case "Ew":
       if (instruction.isMemory) return memoryText(instruction);
       return instruction.row.map === "0f" && instruction.row.name.startsWith("mov") ? REGISTERS_16[rm] : general[rm];
+    case "Ed":
+      return instruction.isMemory ? memoryText(instruction) : REGISTERS_32[rm];
     case "Ev":
       return instruction.isMemory ? memoryText(instruction) : general[rm];
     case "Gb":
@@ -317,6 +322,8 @@ function operandText(instruction: Instruction, operand: Operand, position: numbe
       return general[reg];
     case "Rv":
       return general[rm];
+    case "Gd":
+      return REGISTERS_32[reg];
     case "Rd":
       return REGISTERS_32[rm];
     case "Cd":
@@ -355,7 +362,19 @@ function operandText(instruction: Instruction, operand: Operand, position: numbe
     case "Ob":
     case "Ov":
       return memoryText(instruction);
+    case "Pq":
+      return `mm${reg}`;
+    case "Nq":
+      return `mm${rm}`;
+    case "Qq":
+    case "Qd":
+      return instruction.isMemory ? memoryText(instruction) : `mm${rm}`;
+    case "Vdq":
+      return `xmm${reg}`;
+    case "Udq":
+      return `xmm${rm}`;
     default:
+      if (operand.startsWith("W")) return instruction.isMemory ? memoryText(instruction) : `xmm${rm}`;
       return operand.startsWith("M") ? memoryText(instruction) : operand;
   }
 }

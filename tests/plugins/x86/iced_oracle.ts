@@ -16,13 +16,13 @@ import {
 import { AC, AF, CF, DF, IF, OF, PF, SF, ZF } from "../../../plugins/x86/instruction.ts";
 
 /**
- * The decoder options that make iced a P6: 0F 18 to 0F 1F are NOPs, and the prefixes that later made PAUSE, WBNOINVD,
- * TZCNT and LZCNT of older instructions change nothing. Not AMD: LOCK MOV CR0 is no MOV CR8.
+ * The decoder options that make iced the first Pentium 4: 0F 18 to 0F 1F are NOPs, and the prefixes that later made
+ * WBNOINVD, TZCNT and LZCNT of older instructions change nothing. Not AMD: LOCK MOV CR0 is no MOV CR8.
  */
-const OPTIONS = DecoderOptions.ForceReservedNop | DecoderOptions.NoPause | DecoderOptions.NoWbnoinvd |
-  DecoderOptions.NoMPFX_0FBC | DecoderOptions.NoMPFX_0FBD;
+const OPTIONS = DecoderOptions.ForceReservedNop | DecoderOptions.NoWbnoinvd | DecoderOptions.NoMPFX_0FBC |
+  DecoderOptions.NoMPFX_0FBD;
 
-/** CPUID features, as iced names them, of a P6 without MMX and SSE. */
+/** CPUID features, as iced names them, of a P6 with MMX, SSE and SSE2. */
 const FEATURES = new Set<CpuidFeature>([
   CpuidFeature.INTEL8086,
   CpuidFeature.INTEL186,
@@ -32,13 +32,19 @@ const FEATURES = new Set<CpuidFeature>([
   CpuidFeature.FPU,
   CpuidFeature.FPU287,
   CpuidFeature.FPU387,
+  CpuidFeature.CLFSH,
   CpuidFeature.CMOV,
   CpuidFeature.CPUID,
   CpuidFeature.CX8,
+  CpuidFeature.FXSR,
+  CpuidFeature.MMX,
   CpuidFeature.MSR,
   CpuidFeature.MULTIBYTENOP,
+  CpuidFeature.PAUSE,
   CpuidFeature.RDPMC,
   CpuidFeature.SEP,
+  CpuidFeature.SSE,
+  CpuidFeature.SSE2,
   CpuidFeature.TSC,
 ]);
 
@@ -79,7 +85,7 @@ export class IcedOracle {
     if (code === Code.INVALID || !isPresent(code, instruction)) return "invalid";
     return {
       length: instruction.length,
-      mnemonic: mnemonicOf(instruction.mnemonic),
+      mnemonic: prefetchOf(instruction) ?? mnemonicOf(instruction.mnemonic),
       operands: () => operandTexts(instruction),
       flags: () => flagsOf(instruction),
       lock: instruction.hasLockPrefix,
@@ -138,6 +144,25 @@ function mnemonicOf(mnemonic: Mnemonic): string {
   return name;
 }
 
+/** Prefetches are reserved NOPs to iced, with the reg field that tells them apart as the second operand. */
+const PREFETCHES = new Map([
+  [Register.AX, "prefetchnta"],
+  [Register.CX, "prefetcht0"],
+  [Register.DX, "prefetcht1"],
+  [Register.BX, "prefetcht2"],
+  [Register.EAX, "prefetchnta"],
+  [Register.ECX, "prefetcht0"],
+  [Register.EDX, "prefetcht1"],
+  [Register.EBX, "prefetcht2"],
+]);
+
+function prefetchOf(instruction: IcedInstruction): string | undefined {
+  const { code } = instruction;
+  const isPrefetch = (code === Code.Reservednop_rm16_r16_0F18 || code === Code.Reservednop_rm32_r32_0F18) &&
+    instruction.opKind(0) === OpKind.Memory;
+  return isPrefetch ? PREFETCHES.get(instruction.opRegister(1)) : undefined;
+}
+
 const registers = new Map<Register, string>();
 
 function registerOf(register: Register): string {
@@ -180,6 +205,9 @@ function operandText(instruction: IcedInstruction, i: number): string {
     case OpKind.MemorySegSI:
     case OpKind.MemorySegESI:
       return `${registerOf(instruction.memorySegment)}:si`;
+    case OpKind.MemorySegDI:
+    case OpKind.MemorySegEDI:
+      return `${registerOf(instruction.memorySegment)}:di`;
     case OpKind.MemoryESDI:
     case OpKind.MemoryESEDI:
       return "es:di";
