@@ -7,6 +7,7 @@ export * from "./core/mod.ts";
 export * as memory from "./plugins/memory/mod.ts";
 export * as x86 from "./plugins/x86/mod.ts";
 export * as pc from "./plugins/pc/mod.ts";
+export * as bt from "./plugins/bt/mod.ts";
 export * as boot from "./plugins/boot/mod.ts";
 export * as console from "./plugins/console/mod.ts";
 export * from "./cli/machine.ts";

@@ -5,9 +5,14 @@ import { toFileUrl } from "@std/path";
 import { type EventToken, InputError, type Plugin, type PluginUse, unknownName } from "../core/mod.ts";
 import * as core from "../core/mod.ts";
 import * as boot from "../plugins/boot/mod.ts";
+import * as bt from "../plugins/bt/mod.ts";
 import * as console from "../plugins/console/mod.ts";
+import * as debug from "../plugins/debugger/mod.ts";
 import * as memory from "../plugins/memory/mod.ts";
 import * as pc from "../plugins/pc/mod.ts";
+import * as singleStep from "../plugins/single-step/mod.ts";
+import * as symbols from "../plugins/symbols/mod.ts";
+import * as trace from "../plugins/trace/mod.ts";
 import * as x86 from "../plugins/x86/mod.ts";
 import { userPath } from "./files.ts";
 
@@ -16,7 +21,11 @@ interface PluginModule {
   readonly default: Plugin;
 }
 
-const modules: readonly PluginModule[] = [memory, x86, pc, boot, console];
+const modules: readonly PluginModule[] = [
+  ...[memory, x86, pc, boot, console],
+  ...[bt],
+  ...[symbols, trace, debug, singleStep],
+];
 
 /** Every plugin that comes with Ballast, in an order of reading. */
 export const builtinPlugins: readonly Plugin[] = modules.map((module) => module.default);
@@ -79,7 +88,8 @@ export function findBuiltin(name: string): Plugin | undefined {
   return builtinPlugins.find((plugin) => plugin.name === name);
 }
 
-function asUse(choice: PluginChoice): PluginUse {
+/** A choice as the plugin that it names. Throws InputError for a name that there is not. */
+export function asUse(choice: PluginChoice): PluginUse {
   if (typeof choice === "string") return asUse({ use: choice });
   if ("use" in choice) {
     const plugin = findBuiltin(choice.use);

@@ -1,0 +1,438 @@
+// The state of a translation in progress and what every instruction's emitter needs: registers in WebAssembly locals, memory
+// through the inline TLB, exits, and flags that are computed only where somebody can see them (BT paper 3.2; papers on lazy
+// flags). A flag state is symbolic: it names the locals it can be computed from, and cold exits compute it.
+
+import { FS, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
+import { state as S } from "../../x86/mod.ts";
+import * as L from "../layout.ts";
+import { Access, type FunctionBody, HYPERVISOR, I32, MACHINE, Op } from "../wasm.ts";
+
+/** How a region is left: chained to whatever is at EIP; one instruction to interpret at EIP; back to the dispatcher. */
+export const Exit = { chain: 0, interpret: 1, yield: 2 } as const;
+
+/** Locals of a region's function. Parameter 0 is the entry's number. */
+export const ENTRY = 0;
+const REGISTERS = 1, FLAG_RESULT = 9, FLAG_AUX = 10;
+export const BUDGET = 11, EIP = 12, STATUS = 13;
+export const FIXED_LOCALS = 13;
+
+/** Index of the imported slow path. */
+export const MISS = 0;
+
+/** Bits of FLAG_AUX that a 32-bit operation's carries leave: CF, CF xor OF, AF. */
+const AUX_CARRIES = 0xc0000000 | 0, AUX_AF = 8;
+
+/**
+ * Where the status flags are. `stored`: in FLAG_RESULT and FLAG_AUX. Otherwise an operation of `bits` whose operands and
+ * result lie in locals: `result` sign-extended; `add` and `sub` with their operands; `logic` has no carries; `step` is INC or
+ * DEC with the carry that it keeps in `a`, as 0 or 1, and its direction in `b`.
+ */
+export interface FlagState {
+  // Operands are sign-extended too: that keeps both the signed and the unsigned order of 8- and 16-bit numbers.
+  readonly kind: "stored" | "add" | "sub" | "logic" | "inc" | "dec";
+  readonly bits: 8 | 16 | 32;
+  readonly a: number;
+  readonly b: number;
+  readonly result: number;
+}
+
+const STORED: FlagState = { kind: "stored", bits: 32, a: 0, b: 0, result: FLAG_RESULT };
+
+export class Emitter {
+  flags: FlagState = STORED;
+  /** Registers read or written anywhere in the region: loaded at its entry; and written: stored at its exits. */
+  readonly used = new Set<number>();
+  readonly written = new Set<number>();
+  /** The instruction being emitted: its EIP, the EIP after it, and how many of its block are not yet complete. */
+  eip = 0;
+  nextEip = 0;
+  incomplete = 0;
+  /** Label of the common exit. */
+  exitLabel = 0;
+  readonly #temporaries: number[] = [];
+  #temporary = 0;
+  readonly #flagLocals: number[][];
+  #flagSet = 0;
+
+  constructor(readonly f: FunctionBody, readonly dataBank: number) {
+    for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
+    this.#flagLocals = [0, 1].map(() => [f.local(I32), f.local(I32), f.local(I32)]);
+  }
+
+  // Temporaries last for one instruction.
+
+  beginInstruction(eip: number, nextEip: number, incomplete: number): void {
+    this.eip = eip;
+    this.nextEip = nextEip;
+    this.incomplete = incomplete;
+    this.#temporary = 0;
+  }
+
+  temporary(): number {
+    if (this.#temporary === this.#temporaries.length) this.#temporaries.push(this.f.local(I32));
+    return this.#temporaries[this.#temporary++];
+  }
+
+  // Registers.
+
+  /** Local of a 32-bit register that is read. */
+  register(number: number): number {
+    this.used.add(number);
+    return REGISTERS + number;
+  }
+
+  /** Sets a 32-bit register from the stack. */
+  setRegister(number: number): void {
+    this.used.add(number);
+    this.written.add(number);
+    this.f.set(REGISTERS + number);
+  }
+
+  /** Pushes a register of 8, 16 or 32 bits, zero-extended. */
+  pushRegister(number: number, bits: 8 | 16 | 32): void {
+    const { f } = this;
+    if (bits === 32) f.get(this.register(number));
+    else if (bits === 16) f.get(this.register(number)).constant(0xffff).op(Op.i32And);
+    else if (number < 4) f.get(this.register(number)).constant(0xff).op(Op.i32And);
+    else f.get(this.register(number - 4)).constant(8).op(Op.i32ShrU).constant(0xff).op(Op.i32And);
+  }
+
+  /** Pops a value into a register of 8, 16 or 32 bits; its other bits stay. The value's high bits are ignored. */
+  popRegister(number: number, bits: 8 | 16 | 32): void {
+    if (bits === 32) return this.setRegister(number);
+    const { f } = this;
+    const whole = bits === 8 && number >= 4 ? number - 4 : number;
+    const mask = bits === 16 ? 0xffff : number < 4 ? 0xff : 0xff00;
+    if (mask === 0xff00) f.constant(8).op(Op.i32Shl);
+    f.constant(mask).op(Op.i32And);
+    f.get(this.register(whole)).constant(~mask).op(Op.i32And).op(Op.i32Or);
+    this.setRegister(whole);
+  }
+
+  // Addresses and memory.
+
+  /**
+   * Pushes the linear address of the memory operand. ES, SS and DS are flat by the mode; FS and GS have a base, and must be
+   * found writable and without a limit when the code runs.
+   */
+  pushAddress(instruction: Instruction): void {
+    const { f } = this;
+    const { segment } = instruction;
+    const load = (word: number) => f.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + word * 4);
+    if (segment < FS) return this.pushOffset(instruction);
+    load(S.ATTRIBUTES + segment).constant(S.SEG_CODE | S.SEG_EXPAND_DOWN | S.SEG_WRITABLE | S.SEG_NULL).op(Op.i32And);
+    f.constant(S.SEG_WRITABLE).op(Op.i32Ne);
+    load(S.LIMIT + segment).constant(-1).op(Op.i32Ne).op(Op.i32Or).if();
+    this.exitInstruction();
+    f.end();
+    this.pushOffset(instruction);
+    load(S.BASE + segment).op(Op.i32Add);
+  }
+
+  /** Pushes the memory operand's offset in its segment. */
+  pushOffset(instruction: Instruction): void {
+    const { f } = this;
+    let pushed = false;
+    const add = () => {
+      if (pushed) f.op(Op.i32Add);
+      pushed = true;
+    };
+    if (instruction.base !== NO_REGISTER) {
+      f.get(this.register(instruction.base));
+      add();
+    }
+    if (instruction.index !== NO_REGISTER) {
+      f.get(this.register(instruction.index));
+      if (instruction.scale > 0) f.constant(instruction.scale).op(Op.i32Shl);
+      add();
+    }
+    if (instruction.displacement !== 0 || !pushed) {
+      f.constant(instruction.displacement);
+      add();
+    }
+  }
+
+  /**
+   * Pops a linear address and pushes the machine address of `bits` there, checked for reading or writing. What the TLB's
+   * fast path cannot do leaves the region before the instruction.
+   */
+  translate(bits: 8 | 16 | 32, isWrite: boolean): void {
+    const { f } = this;
+    const linear = this.temporary(), entry = this.temporary(), machine = this.temporary();
+    const last = bits / 8 - 1;
+    f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And).tee(entry);
+    f.memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (isWrite ? L.TLB_WRITE : L.TLB_READ));
+    f.get(linear);
+    if (last > 0) f.constant(last).op(Op.i32Add);
+    f.constant(0xfffff000 | 0).op(Op.i32And).op(Op.i32Eq);
+    f.if(I32);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + L.TLB_ADDEND).get(linear).op(
+      Op.i32Add,
+    );
+    f.else();
+    f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).tee(machine).constant(-1).op(Op.i32Eq);
+    f.if();
+    this.exitInstruction();
+    f.end();
+    f.get(machine);
+    f.end();
+  }
+
+  /** Pops a machine address and pushes the value there, zero-extended. */
+  load(bits: 8 | 16 | 32): void {
+    const access = bits === 8 ? Access.i32Load8U : bits === 16 ? Access.i32Load16U : Access.i32Load;
+    this.f.memory(access, MACHINE, 0);
+  }
+
+  /** Pops a value and a machine address below it, and stores. */
+  store(bits: 8 | 16 | 32): void {
+    const access = bits === 8 ? Access.i32Store8 : bits === 16 ? Access.i32Store16 : Access.i32Store;
+    this.f.memory(access, MACHINE, 0);
+  }
+
+  /** Pushes a memory operand's value, zero-extended. */
+  pushMemory(instruction: Instruction, bits: 8 | 16 | 32): void {
+    this.pushAddress(instruction);
+    this.translate(bits, false);
+    this.load(bits);
+  }
+
+  /** Pushes the ModR/M operand's value, zero-extended. */
+  pushOperand(instruction: Instruction, bits: 8 | 16 | 32): void {
+    if (instruction.isMemory) this.pushMemory(instruction, bits);
+    else this.pushRegister(instruction.rm, bits);
+  }
+
+  // Exits.
+
+  /** Leaves before the present instruction, to have it interpreted: its fault, or its slow access, is the interpreter's. */
+  exitInstruction(): void {
+    this.storeFlags();
+    this.f.get(BUDGET).constant(this.incomplete).op(Op.i32Add).set(BUDGET);
+    this.exitTo(this.eip, Exit.interpret);
+  }
+
+  /** Leaves to a constant EIP. The flags must have been stored. */
+  exitTo(eip: number, status: number): void {
+    this.f.constant(eip).set(EIP).constant(status).set(STATUS).br(this.exitLabel);
+  }
+
+  // Flags.
+
+  /** Begins a new flag state whose locals are free: [a, b, result]. */
+  newFlagLocals(): readonly [a: number, b: number, result: number] {
+    this.#flagSet ^= 1;
+    const [a, b, result] = this.#flagLocals[this.#flagSet];
+    return [a, b, result];
+  }
+
+  setFlags(kind: FlagState["kind"], bits: 8 | 16 | 32, locals: readonly [number, number, number]): void {
+    this.flags = { kind, bits, a: locals[0], b: locals[1], result: locals[2] };
+  }
+
+  /** At a block's start: the flags are where a predecessor stored them. */
+  flagsAreStored(): void {
+    this.flags = STORED;
+  }
+
+  /** Computes the flags into their two locals, from what they are known to come from. Changes no symbolic state. */
+  storeFlags(): void {
+    const { f, flags } = this;
+    if (flags.kind === "stored") return;
+    this.pushAux();
+    f.set(FLAG_AUX).get(flags.result).set(FLAG_RESULT);
+  }
+
+  /** Pops the result and the auxiliary word, which are then the flags. */
+  setStoredFlags(): void {
+    this.f.set(FLAG_AUX).set(FLAG_RESULT);
+    this.flags = STORED;
+  }
+
+  get storedResult(): number {
+    return FLAG_RESULT;
+  }
+  get storedAux(): number {
+    return FLAG_AUX;
+  }
+
+  /** Pushes FLAG_AUX of the present state. */
+  pushAux(): void {
+    const { f, flags } = this;
+    switch (flags.kind) {
+      case "stored":
+        f.get(FLAG_AUX);
+        return;
+      case "logic":
+        f.constant(0);
+        return;
+      case "add":
+        // Carries out of each bit: (a & b) | ((a | b) & ~result).
+        f.get(flags.a).get(flags.b).op(Op.i32And).get(flags.a).get(flags.b).op(Op.i32Or);
+        f.get(flags.result).constant(-1).op(Op.i32Xor).op(Op.i32And).op(Op.i32Or);
+        break;
+      case "sub":
+        // Borrows: (~a & b) | ((~a | b) & result).
+        f.get(flags.a).constant(-1).op(Op.i32Xor).tee(STATUS).get(flags.b).op(Op.i32And);
+        f.get(STATUS).get(flags.b).op(Op.i32Or).get(flags.result).op(Op.i32And).op(Op.i32Or);
+        break;
+      case "inc":
+      case "dec":
+        return this.#pushStepAux();
+    }
+    if (flags.bits === 32) f.constant(AUX_CARRIES | AUX_AF).op(Op.i32And);
+    else {
+      f.tee(STATUS).constant(32 - flags.bits).op(Op.i32Shl).constant(AUX_CARRIES).op(Op.i32And);
+      f.get(STATUS).constant(AUX_AF).op(Op.i32And).op(Op.i32Or);
+    }
+  }
+
+  /** INC and DEC: CF as it was (in `a`); OF where the result is the least or greatest number; AF from the low digit. */
+  #pushStepAux(): void {
+    const { f, flags } = this;
+    const isInc = flags.kind === "inc";
+    const sign = flags.bits === 32 ? 0x80000000 | 0 : -(1 << (flags.bits - 1));
+    const extreme = isInc ? sign : flags.bits === 32 ? 0x7fffffff : (1 << (flags.bits - 1)) - 1;
+    // Bit 31 is CF, bit 30 CF xor OF.
+    f.get(flags.a).constant(31).op(Op.i32Shl);
+    f.get(flags.a).get(flags.result).constant(extreme).op(Op.i32Eq).op(Op.i32Xor).constant(30).op(Op.i32Shl).op(
+      Op.i32Or,
+    );
+    f.get(flags.result).constant(15).op(Op.i32And).constant(isInc ? 0 : 15).op(Op.i32Eq).constant(3).op(Op.i32Shl).op(
+      Op.i32Or,
+    );
+  }
+
+  /** Pushes CF as 0 or 1. */
+  pushCarry(): void {
+    const { f, flags } = this;
+    if (flags.kind === "logic") f.constant(0);
+    else if (flags.kind === "inc" || flags.kind === "dec") f.get(flags.a);
+    else if (flags.kind === "sub") f.get(flags.a).get(flags.b).op(Op.i32LtU);
+    else if (flags.kind === "add") f.get(flags.result).get(flags.a).op(Op.i32LtU);
+    else {
+      this.pushAux();
+      f.constant(31).op(Op.i32ShrU);
+    }
+  }
+
+  /** Pushes a value that is not zero exactly where the condition (the low four bits of Jcc's opcode) holds. */
+  pushCondition(code: number): void {
+    const { f, flags } = this;
+    const isNegated = (code & 1) !== 0;
+    if (flags.kind === "sub") {
+      const comparison = [
+        ,
+        ,
+        Op.i32LtU,
+        Op.i32GeU,
+        Op.i32Eq,
+        Op.i32Ne,
+        Op.i32LeU,
+        Op.i32GtU,
+        ,
+        ,
+        ,
+        ,
+        Op.i32LtS,
+        Op.i32GeS,
+        Op.i32LeS,
+        Op.i32GtS,
+      ][code];
+      if (comparison !== undefined) {
+        f.get(flags.a).get(flags.b).op(comparison);
+        return;
+      }
+    }
+    switch (code >> 1) {
+      case 0:
+        this.#pushOverflow();
+        break;
+      case 1:
+        this.pushCarry();
+        break;
+      case 2:
+        f.get(flags.result).op(Op.i32Eqz);
+        break;
+      case 3:
+        this.pushCarry();
+        f.get(flags.result).op(Op.i32Eqz).op(Op.i32Or);
+        break;
+      case 4:
+        this.#pushSign();
+        break;
+      case 5:
+        this.#pushParity();
+        break;
+      case 6:
+        this.#pushLess();
+        break;
+      default:
+        this.#pushLess();
+        f.get(flags.result).op(Op.i32Eqz).op(Op.i32Or);
+    }
+    if (isNegated) f.op(Op.i32Eqz);
+  }
+
+  #pushLess(): void {
+    const { f, flags } = this;
+    if (flags.kind === "logic") {
+      // OF is clear: less means negative.
+      f.get(flags.result).constant(31).op(Op.i32ShrU);
+      return;
+    }
+    this.#pushSign();
+    this.#pushOverflow();
+    f.op(Op.i32Xor);
+  }
+
+  #pushSign(): void {
+    const { f, flags } = this;
+    f.get(flags.result).constant(31).op(Op.i32ShrU);
+    if (flags.kind === "stored") f.get(FLAG_AUX).constant(1).op(Op.i32And).op(Op.i32Xor);
+  }
+
+  #pushOverflow(): void {
+    const { f } = this;
+    if (this.flags.kind === "logic") {
+      f.constant(0);
+      return;
+    }
+    const aux = this.temporary();
+    this.pushAux();
+    f.tee(aux).constant(31).op(Op.i32ShrU).get(aux).constant(30).op(Op.i32ShrU).op(Op.i32Xor).constant(1).op(Op.i32And);
+  }
+
+  #pushParity(): void {
+    const { f, flags } = this;
+    // Even number of ones in the low byte.
+    f.get(flags.result).constant(0xff).op(Op.i32And).op(Op.i32Popcnt).constant(1).op(Op.i32And).op(Op.i32Eqz);
+    if (flags.kind === "stored") {
+      f.get(FLAG_AUX).constant(1).op(Op.i32ShrU).constant(1).op(Op.i32And).op(Op.i32Xor);
+    }
+  }
+
+  // Entry and exit of the region's function.
+
+  /** Loads every register of the region, its flags and the budget. Emitted last, placed first. */
+  emitPrologue(target: FunctionBody): void {
+    for (const register of this.used) {
+      target.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + register * 4).set(REGISTERS + register);
+    }
+    target.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.FLAG_RESULT * 4).set(FLAG_RESULT);
+    target.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.FLAG_AUX * 4).set(FLAG_AUX);
+    target.constant(0).memory(Access.i32Load, HYPERVISOR, L.BUDGET).set(BUDGET);
+  }
+
+  /** Stores what the region may have changed. */
+  emitEpilogue(target: FunctionBody): void {
+    const store = (local: number, at: number) => {
+      target.constant(0).get(local).memory(Access.i32Store, HYPERVISOR, at);
+    };
+    for (const register of this.written) store(REGISTERS + register, L.STATE + register * 4);
+    store(FLAG_RESULT, L.STATE + S.FLAG_RESULT * 4);
+    store(FLAG_AUX, L.STATE + S.FLAG_AUX * 4);
+    store(EIP, L.STATE + S.EIP * 4);
+    store(BUDGET, L.BUDGET);
+  }
+}

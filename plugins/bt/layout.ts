@@ -1,0 +1,33 @@
+// Where translated code finds the running processor: fixed addresses in the hypervisor's own memory. The state block and
+// the TLBs' host halves are moved here when a VM begins to run (Processor.moveTo).
+
+import { Mmu } from "../x86/mod.ts";
+
+/** The state block (plugins/x86/state.ts), in bytes. */
+export const STATE = 0;
+/** Steps left until the deadline, as a signed word. */
+export const BUDGET = 1024;
+/** What the running mode is: see `keyMode`; and the offset of the instruction-TLB bank in use. */
+export const MODE = 1028, INSTRUCTION_BANK = 1032;
+
+const BYTES_PER_ENTRY = 16;
+/** Both banks of the data TLB's host half, then those of the instruction TLB. */
+export const DATA_TLB = 4096, DATA_BANK_BYTES = Mmu.ENTRIES * BYTES_PER_ENTRY;
+export const INSTRUCTION_TLB = DATA_TLB + 2 * DATA_BANK_BYTES;
+export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
+
+/** The jump cache: EIP, mode, MPN, then slot and entry in one word. */
+export const JUMP_CACHE = 65536, JUMP_CACHE_ENTRIES = 4096;
+/** WebAssembly pages of 64 KiB. */
+export const HYPERVISOR_PAGES = 2;
+
+/** Words of a TLB entry's host half. */
+export const TLB_READ = 0, TLB_WRITE = 4, TLB_ADDEND = 8, TLB_MPN = 12;
+
+/** Index of an EIP in the jump cache. */
+export function jumpCacheIndex(eip: number): number {
+  return (eip ^ (eip >>> 12)) & (JUMP_CACHE_ENTRIES - 1);
+}
+
+/** Bit of a translation's mode beyond those of the processor's `Mode`: CPL 3. */
+export const MODE_USER = 8;

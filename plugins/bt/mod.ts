@@ -1,0 +1,45 @@
+// Binary translation (BT paper, section 3): replaces the interpreter as the engine by one that runs guests from a cache of
+// WebAssembly, with results that are identical to the bit.
+
+import { definePlugin, z } from "../../core/mod.ts";
+import * as memory from "../memory/mod.ts";
+import * as x86 from "../x86/mod.ts";
+import { Translator } from "./engine.ts";
+
+export default definePlugin({
+  name: "bt",
+  summary: "binary translation to WebAssembly",
+  tier: "enhanced",
+  requires: ["memory", "x86"],
+  replaces: [x86.engine],
+  options: z.strictObject({
+    threshold: z.int().min(0).default(100).describe("entries of a block before it is translated"),
+    unitInstructions: z.int().min(1).max(64).default(12).describe("most instructions of a translation unit"),
+    regionUnits: z.int().min(1).max(256).default(32).describe("most translation units of a region; 1: no regions"),
+    cacheRegions: z.int().min(1).max(65536).default(20000).describe("most regions in the translation cache"),
+  }),
+  setup({ service, provide, options, stats }) {
+    const machine = service(memory.machine);
+    const translator = new Translator(
+      machine.memory,
+      machine.bytes,
+      service(x86.codeFrames),
+      service(x86.interpreter),
+      service(x86.processor),
+      options,
+    );
+    provide(x86.engine, translator);
+    for (const [name, unit] of STATISTICS) stats.gauge(name, unit, () => translator.statistics[name]);
+  },
+});
+
+const STATISTICS = [
+  ["regions", "regions"],
+  ["units", "translation units"],
+  ["instructions", "instructions"],
+  ["emittedBytes", "bytes"],
+  ["invalidated", "regions"],
+  ["flushes", "flushes"],
+  ["interpretedSteps", "steps"],
+  ["dispatches", "entries"],
+] as const;
