@@ -5,8 +5,8 @@ import { addr, eax, ebx, ecx, edx, esi, mem32 } from "./assembler/mod.ts";
 import { defineGuest } from "./guest.ts";
 import { buildProtected, print } from "./runtime.ts";
 
-/** Entries of the table that the loop reads and writes. */
-const TABLE_ENTRIES = 256;
+/** The table's page. */
+const PAGE_BYTES = 4096;
 /** Multiplier of the linear congruential generator in the loop. */
 const MULTIPLIER = 0x0019_660d;
 
@@ -33,6 +33,6 @@ export const alu = defineGuest({
       asm.mov(eax, ebx).xor(eax, edx).call("printHex");
       print(asm, "\n");
       // A page of its own: a store beside code is another measurement.
-      asm.section("data", () => asm.align(4096).label("table").zeros(4 * TABLE_ENTRIES));
+      asm.section("data", () => asm.align(PAGE_BYTES).label("table").zeros(PAGE_BYTES));
     }),
 });

@@ -46,12 +46,19 @@ export class CodeFrames {
 
   /** `size` bytes at `offset` of a frame with code have been written. */
   stored(mpn: number, offset: number, size: number): void {
+    if (this.isData(mpn, offset, size)) return;
+    this.#discard(mpn, offset >>> LINE_SHIFT, (offset + size - 1) >>> LINE_SHIFT);
+  }
+
+  /** Whether `size` bytes at `offset` of a frame lie in lines that hold no code, though others of the frame do. */
+  isData(mpn: number, offset: number, size: number): boolean {
     const lines = this.#lines.get(mpn);
-    if (lines === undefined) return;
-    const first = offset >>> LINE_SHIFT, last = (offset + size - 1) >>> LINE_SHIFT;
-    for (let line = first; line <= last; line++) {
-      if (lines[line >>> 5] & (1 << (line & 31))) return this.#discard(mpn, first, last);
+    if (lines === undefined) return !this.hasCode[mpn];
+    const last = (offset + size - 1) >>> LINE_SHIFT;
+    for (let line = offset >>> LINE_SHIFT; line <= last; line++) {
+      if (lines[line >>> 5] & (1 << (line & 31))) return false;
     }
+    return true;
   }
 
   /** A frame's contents changed as a whole. */

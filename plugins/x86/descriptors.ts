@@ -37,11 +37,12 @@ export const isSegment = (high: number): boolean => (high & S.SEG_S) !== 0;
 export const isCode = (high: number): boolean => (high & (S.SEG_S | S.SEG_CODE)) === (S.SEG_S | S.SEG_CODE);
 export const isConforming = (high: number): boolean => (high & S.SEG_CONFORMING) !== 0;
 
-const baseOf = (d: Descriptor): number => (d.low >>> 16) | ((d.high & 0xff) << 16) | (d.high & 0xff000000);
+export const baseOf = (d: Descriptor): number => (d.low >>> 16) | ((d.high & 0xff) << 16) | (d.high & 0xff000000);
 
-function limitOf(d: Descriptor): number {
+/** Byte limit of a descriptor, as an unsigned number. */
+export function limitOf(d: Descriptor): number {
   const limit = (d.low & 0xffff) | (d.high & 0xf0000);
-  return d.high & S.SEG_G ? (limit << 12) | 0xfff : limit;
+  return (d.high & S.SEG_G ? (limit << 12) | 0xfff : limit) >>> 0;
 }
 
 /** A selector without its RPL, as error codes carry it. */
@@ -143,14 +144,21 @@ export function loadStackSegment(cpu: Processor, selector: number, cpl: number, 
   setSegment(cpu, SS, selector, markAccessed(cpu, d));
 }
 
-/** The checks of a load of SS alone. */
-export function checkStackSegment(cpu: Processor, selector: number, cpl: number, vector: number, ext = 0): Descriptor {
+/** The checks of a load of SS alone. `absent` is what a segment that is not present raises: #NP in IRET, else #SS. */
+export function checkStackSegment(
+  cpu: Processor,
+  selector: number,
+  cpl: number,
+  vector: number,
+  ext = 0,
+  absent: number = S.Vector.stackFault,
+): Descriptor {
   const code = selectorError(selector) | ext;
   if (selectorError(selector) === 0) cpu.raise(vector, ext);
   const d = readDescriptor(cpu, selector, vector, ext);
   const writable = isSegment(d.high) && !isCode(d.high) && (d.high & S.SEG_WRITABLE) !== 0;
   if ((selector & 3) !== cpl || !writable || dplOf(d.high) !== cpl) cpu.raise(vector, code);
-  if (!isPresent(d.high)) cpu.raise(S.Vector.stackFault, code);
+  if (!isPresent(d.high)) cpu.raise(absent, code);
   return d;
 }
 

@@ -4,8 +4,12 @@
 import { CS, DS, ES, ESP, FS, GS, IF, NT, RF, SS, TF, VM } from "./instruction.ts";
 import { AC } from "./instruction.ts";
 import * as D from "./descriptors.ts";
-import { GuestFault, Mode, type Processor } from "./processor.ts";
-import { describeRegisters } from "./registers.ts";
+import { GuestFault } from "./fault.ts";
+import { Mode, type Processor } from "./processor.ts";
+import { allowDebugAccess } from "./debug.ts";
+import { describeState } from "./registers.ts";
+import { StackFrame } from "./stack_frame.ts";
+import { gatedTask, switchTask } from "./tasks.ts";
 import * as S from "./state.ts";
 
 /** What an event is to the guest: `fault` an exception, `interrupt` external, `software` INT n, INT3 or INTO. */
@@ -18,15 +22,22 @@ const isContributory = (vector: number): boolean =>
   vector === V.divideError || (vector >= V.invalidTss && vector <= V.generalProtection);
 
 /**
- * Delivers an exception that an instruction raised, EIP being that instruction's. A fault during delivery becomes a double
- * fault where the SDM says so; a fault during that ends the VM.
+ * Delivers an exception, EIP being that of the instruction that raised it, or of the next one for a trap. `imageFlags` is
+ * added to the EFLAGS that are pushed: RF for all faults but instruction breakpoints (SDM 3B, 17.3.1.1). A fault during
+ * delivery becomes a double fault where the SDM says so; a fault during that ends the VM.
  */
-export function deliverFault(cpu: Processor, vector: number, errorCode: number | undefined): void {
+export function deliverFault(
+  cpu: Processor,
+  vector: number,
+  errorCode: number | undefined,
+  imageFlags: number = RF,
+): void {
   let first = vector, code = errorCode;
   for (;;) {
     try {
-      // RF is set in the pushed image so that the instruction's own breakpoint does not trap again.
-      return deliver(cpu, first, code, "fault", cpu.r[S.EIP], first === V.debug ? 0 : RF);
+      // What an instruction that has not completed met of data breakpoints does not count.
+      cpu.breakpointHits = 0;
+      return deliver(cpu, first, code, "fault", cpu.r[S.EIP], first === vector ? imageFlags : RF);
     } catch (signal) {
       if (!(signal instanceof GuestFault)) throw signal;
       const second = signal.vector;
@@ -49,13 +60,18 @@ export function deliverInterrupt(cpu: Processor, vector: number): void {
   }
 }
 
-/** INT n, INT3, INTO and INT1: raises what the gate's checks find; pushes the address after the instruction. */
+/** INT n, INT3 and INTO: raises what the gate's checks find; pushes the address after the instruction. */
 export function softwareInterrupt(cpu: Processor, vector: number, nextEip: number): void {
   deliver(cpu, vector, undefined, "software", nextEip, 0);
 }
 
+/** INT1: as INT n with the vector of the debug exception, but no gate's DPL keeps it out (SDM 2A, "INT n"). */
+export function debugInterrupt(cpu: Processor, nextEip: number): void {
+  deliver(cpu, V.debug, undefined, "fault", nextEip, 0);
+}
+
 function tripleFault(cpu: Processor, cause: number): void {
-  const detail = `triple fault: exception ${cause}, and no double-fault handler\n${describeRegisters(cpu)}`;
+  const detail = `triple fault: exception ${cause}, and no double-fault handler\n${describeState(cpu)}`;
   cpu.vm.end({ reason: "triple-fault", status: 3, detail });
 }
 
@@ -71,8 +87,9 @@ function deliver(
   else deliverProtected(cpu, vector, errorCode, kind, returnEip, imageFlags);
   cpu.r[S.HALTED] = 0;
   cpu.suppressTrap = true;
+  if (vector === V.debug && kind === "fault") allowDebugAccess(cpu);
   cpu.updateAttention();
-  if (cpu.delivered.active) cpu.delivered.emit({ vm: cpu.vm, vector, kind });
+  if (cpu.delivered.active) cpu.delivered.emit({ vm: cpu.vm, vector, kind, eip: returnEip >>> 0, errorCode });
 }
 
 /** Through the real-mode vector table: FLAGS, CS and IP on a 16-bit frame. */
@@ -110,9 +127,13 @@ function deliverProtected(
   const type = D.typeOf(high);
   const isTrap = type === D.SystemType.trapGate16 || type === D.SystemType.trapGate32;
   const isGate = isTrap || type === D.SystemType.interruptGate16 || type === D.SystemType.interruptGate32;
-  if (D.isSegment(high) || !isGate) cpu.raise(V.generalProtection, idtError);
+  const isTaskGate = type === D.SystemType.taskGate;
+  if (D.isSegment(high) || !(isGate || isTaskGate)) cpu.raise(V.generalProtection, idtError);
   if (isSoftware && D.dplOf(high) < r[S.CPL]) cpu.raise(V.generalProtection, idtError);
   if (!D.isPresent(high)) cpu.raise(V.segmentNotPresent, idtError);
+  if (isTaskGate) {
+    return switchTask(cpu, gatedTask(cpu, { low }, ext), { kind: "call", returnEip, imageFlags, ext, errorCode });
+  }
   const is32 = (type & 8) !== 0;
   const offset = is32 ? (low & 0xffff) | (high & 0xffff0000) : low & 0xffff;
 
@@ -137,7 +158,7 @@ function deliverProtected(
     const old = { ss: r[S.SELECTOR + SS], esp: r[ESP] };
     frame = StackFrame.inSegment(cpu, stack, stackPointer, wordBytes, dpl);
     frame.checkDescriptor(words + 2 + (fromV86 ? 4 : 0), stack, D.selectorError(stackSelector) | ext);
-    if (offset >>> 0 > limitOf(code)) cpu.raise(V.generalProtection, ext);
+    if (offset >>> 0 > D.limitOf(code)) cpu.raise(V.generalProtection, ext);
     if (fromV86) { for (const segment of [GS, FS, DS, ES]) frame.push(r[S.SELECTOR + segment]); }
     frame.push(old.ss);
     frame.push(old.esp);
@@ -152,7 +173,7 @@ function deliverProtected(
   } else {
     frame = new StackFrame(cpu, r[S.BASE + SS], r[ESP], cpu.mode & Mode.stack32 ? -1 : 0xffff, wordBytes, cpl);
     frame.check(words, r[S.LIMIT + SS], r[S.ATTRIBUTES + SS], ext);
-    if (offset >>> 0 > limitOf(code)) cpu.raise(V.generalProtection, ext);
+    if (offset >>> 0 > D.limitOf(code)) cpu.raise(V.generalProtection, ext);
     pushReturn(cpu, frame, flags, returnEip, errorCode);
   }
   const marked = D.markAccessed(cpu, code);
@@ -175,12 +196,6 @@ function pushReturn(
   if (errorCode !== undefined) frame.push(errorCode);
 }
 
-/** Byte limit of a descriptor, as an unsigned number. */
-export function limitOf(d: D.Descriptor): number {
-  const limit = (d.low & 0xffff) | (d.high & 0xf0000);
-  return (d.high & S.SEG_G ? (limit << 12) | 0xfff : limit) >>> 0;
-}
-
 /** SS and ESP for an inner level, from the present task-state segment (SDM 3A, 7.2.1). Raises #TS. */
 export function innerStack(cpu: Processor, level: number, ext: number): [selector: number, pointer: number] {
   const { r } = cpu;
@@ -193,59 +208,4 @@ export function innerStack(cpu: Processor, level: number, ext: number): [selecto
   const address = (r[S.BASE + S.TR] + at) | 0;
   if (!is32) return [cpu.systemRead16((address + 2) | 0), cpu.systemRead16(address)];
   return [cpu.systemRead16((address + 4) | 0), cpu.systemRead32(address)];
-}
-
-/** Words being pushed on a stack that may not be the current one: checked as a whole, then written, then made current. */
-export class StackFrame {
-  #pointer: number;
-  constructor(
-    readonly cpu: Processor,
-    readonly base: number,
-    pointer: number,
-    /** All bits of ESP, or those of SP. */
-    readonly pointerMask: number,
-    readonly wordBytes: 2 | 4,
-    readonly cpl: number,
-  ) {
-    this.#pointer = pointer;
-  }
-
-  /** A frame in a stack segment that is not loaded yet. */
-  static inSegment(cpu: Processor, stack: D.Descriptor, pointer: number, wordBytes: 2 | 4, cpl: number): StackFrame {
-    const base = (stack.low >>> 16) | ((stack.high & 0xff) << 16) | (stack.high & 0xff000000);
-    return new StackFrame(cpu, base, pointer, stack.high & S.SEG_DB ? -1 : 0xffff, wordBytes, cpl);
-  }
-
-  get #bank(): number {
-    return this.cpl === 3 ? this.cpu.mmu.userBank : 0;
-  }
-
-  checkDescriptor(words: number, stack: D.Descriptor, errorCode: number): void {
-    this.check(words, limitOf(stack) | 0, stack.high, errorCode);
-  }
-
-  /** Raises #SS(errorCode) unless `words` fit within the limit, and #PF where one cannot be written. */
-  check(words: number, limit: number, attributes: number, errorCode: number): void {
-    const { cpu } = this;
-    for (let i = 1; i <= words; i++) {
-      const offset = ((this.#pointer - i * this.wordBytes) & this.pointerMask) >>> 0;
-      const last = offset + this.wordBytes - 1;
-      const outside = attributes & S.SEG_EXPAND_DOWN
-        ? offset <= limit >>> 0 || last > (attributes & S.SEG_DB ? 0xffffffff : 0xffff)
-        : last > limit >>> 0;
-      if (outside) cpu.raise(V.stackFault, errorCode);
-      cpu.mmu.checkSlow((this.base + offset) | 0, this.wordBytes, true, this.#bank);
-    }
-  }
-
-  push(value: number): void {
-    this.#pointer = (this.#pointer - this.wordBytes) | 0;
-    this.cpu.mmu.writeSlow((this.base + (this.#pointer & this.pointerMask)) | 0, this.wordBytes, value, this.#bank);
-  }
-
-  /** Moves ESP, or SP, to the last word pushed. */
-  commit(): void {
-    if (this.pointerMask === -1) this.cpu.r[ESP] = this.#pointer;
-    else this.cpu.r16[ESP * 2] = this.#pointer;
-  }
 }

@@ -2,6 +2,7 @@
 // permission bitmap). Devices are called with the exact step count.
 
 import type { ObservePort, Vm } from "../../core/mod.ts";
+import { notePortAccess } from "./debug.ts";
 import type { Processor } from "./processor.ts";
 import type { AccessSize, PortDevice } from "./services.ts";
 import * as S from "./state.ts";
@@ -33,19 +34,26 @@ export class IoSpace {
   read(cpu: Processor, port: number, size: AccessSize): number {
     checkPermission(cpu, port, size);
     if (this.trapped.active) this.trapped.emit({ vm: cpu.vm, mnemonic: "in" });
+    if (cpu.watchesBreakpoints) notePortAccess(cpu, port, size);
     cpu.syncSteps();
     cpu.endBlock();
     const claim = this.#devices.get(port);
-    return claim === undefined ? -1 : claim.device.read(port, size);
+    const value = claim === undefined ? -1 : claim.device.read(port, size);
+    const { accessed } = cpu.hooks;
+    if (accessed.active) accessed.emit({ vm: cpu.vm, space: "port", address: port, size, value, isWrite: false });
+    return value;
   }
 
   /** OUT: checks permission, then writes the low `size` bytes of `value`. */
   write(cpu: Processor, port: number, size: AccessSize, value: number): void {
     checkPermission(cpu, port, size);
     if (this.trapped.active) this.trapped.emit({ vm: cpu.vm, mnemonic: "out" });
+    if (cpu.watchesBreakpoints) notePortAccess(cpu, port, size);
     cpu.syncSteps();
     cpu.endBlock();
     const mask = size === 4 ? 0xffffffff : (1 << (size * 8)) - 1;
+    const { accessed } = cpu.hooks;
+    if (accessed.active) accessed.emit({ vm: cpu.vm, space: "port", address: port, size, value, isWrite: true });
     this.#devices.get(port)?.device.write(port, size, (value & mask) >>> 0);
   }
 }

@@ -5,6 +5,8 @@ import type { Saved, Vm } from "../../core/mod.ts";
 import type { GuestMemory, MachineMemory } from "../memory/mod.ts";
 import type { MemoryDevice } from "./services.ts";
 import type { CodeFrames } from "./code_frames.ts";
+import { noteAccess } from "./debug.ts";
+import { GuestFault } from "./fault.ts";
 import type { Processor } from "./processor.ts";
 import * as S from "./state.ts";
 import { Right, Tlb } from "./tlb.ts";
@@ -28,6 +30,9 @@ interface DeviceRange {
   readonly device: MemoryDevice;
 }
 
+/** Thrown out of an engine by a fetch from a page of `Mmu.setFetchStops`: a signal; the state is as before the instruction. */
+export class FetchStop {}
+
 export class Mmu {
   static readonly ENTRIES = 1024;
   static readonly MASK = Mmu.ENTRIES - 1;
@@ -38,6 +43,9 @@ export class Mmu {
   readonly userBank = this.data.userBank;
   readonly #devices: DeviceRange[] = [];
   #isWrite = false;
+  #fetchStops: ReadonlySet<number> = new Set();
+  /** Whether a fetch from the pages of `setFetchStops` comes back to who set them. */
+  stopsFetches = false;
 
   constructor(
     readonly cpu: Processor,
@@ -70,12 +78,16 @@ export class Mmu {
 
   /** MOV to CR3, or a change of CR4: all entries, or all that are not global. */
   flush(keepGlobal: boolean): void {
+    const { translated } = this.cpu.hooks;
+    if (translated.active) translated.emit({ vm: this.vm, what: "flush", keepGlobal });
     this.data.flush(keepGlobal);
     this.instruction.flush(keepGlobal);
   }
 
   /** INVLPG. */
   flushPage(linear: number): void {
+    const { translated } = this.cpu.hooks;
+    if (translated.active) translated.emit({ vm: this.vm, what: "flush-page", linear });
     const largePageMask = this.#r[S.CR4] & S.CR4_PAE ? 0xffe00000 : 0xffc00000;
     this.data.flushPage(linear, largePageMask);
     this.instruction.flushPage(linear, largePageMask);
@@ -105,6 +117,8 @@ export class Mmu {
 
   /** Reads 1, 2 or 4 bytes as a signed word; across a page end, both pages are translated first. */
   readSlow(linear: number, size: 1 | 2 | 4, bank: number): number {
+    if (this.cpu.watchesBreakpoints) noteAccess(this.cpu, linear, size, false);
+    this.cpu.accessWatch?.(linear, size, false);
     if ((linear & 0xfff) + size > 4096) {
       this.checkSlow(linear, size, false, bank);
       let value = 0;
@@ -122,6 +136,8 @@ export class Mmu {
 
   /** Writes 1, 2 or 4 bytes; across a page end, both pages are checked first. */
   writeSlow(linear: number, size: 1 | 2 | 4, value: number, bank: number): void {
+    if (this.cpu.watchesBreakpoints) noteAccess(this.cpu, linear, size, true);
+    this.cpu.accessWatch?.(linear, size, true);
     if ((linear & 0xfff) + size > 4096) {
       this.checkSlow(linear, size, true, bank);
       for (let i = 0; i < size; i++) this.writeSlow((linear + i) | 0, 1, (value >>> (8 * i)) & 0xff, bank);
@@ -140,6 +156,26 @@ export class Mmu {
     if (this.code.hasCode[mpn]) this.code.stored(mpn, address & 0xfff, size);
   }
 
+  /**
+   * Machine address for an access that translated code missed in the TLB, or -1 where only the slow path can do it: device
+   * memory, code, a page's end, a fault.
+   */
+  hostAddress(linear: number, size: number, isWrite: boolean, bank: number): number {
+    if ((linear & 0xfff) + size > 4096) return -1;
+    try {
+      const entry = bank + this.#translate(this.data, linear, isWrite, bank) * 4;
+      const { host } = this.data, page = linear & 0xfffff000;
+      const address = (host[entry + 2] + linear) | 0;
+      if (host[entry + (isWrite ? 1 : 0)] === page) return address;
+      // Data beside code in a frame: this store may go on, the next one asks again.
+      return isWrite && host[entry] === page && this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
+    } catch (signal) {
+      // The interpreter raises it again, at the exact instruction.
+      if (signal instanceof GuestFault) return -1;
+      throw signal;
+    }
+  }
+
   /** Translates every page of a range of up to a page in size, raising what an access would. */
   checkSlow(linear: number, size: number, isWrite: boolean, bank: number): void {
     this.#translate(this.data, linear, isWrite, bank);
@@ -153,8 +189,29 @@ export class Mmu {
     const bank = this.#r[S.CPL] === 3 ? instruction.userBank : 0;
     const entry = bank + ((linear >>> 12) & (Mmu.INSTRUCTION_ENTRIES - 1)) * 4;
     if (instruction.host[entry] === (linear & 0xfffff000)) return instruction.host[entry + 3];
+    if (this.#fetchStops.size > 0) return this.#fetchFromStop(linear, bank, entry);
     this.#translate(instruction, linear, false, bank);
     return instruction.host[entry] === (linear & 0xfffff000) ? instruction.host[entry + 3] : -1;
+  }
+
+  /**
+   * Names the linear pages (address >>> 12) that no engine may fetch from by itself: it comes back by a FetchStop that
+   * `fetchFrame` throws before anything has changed, as long as `stopsFetches` is set. For tools.
+   */
+  setFetchStops(pages: ReadonlySet<number>): void {
+    this.#fetchStops = pages;
+    this.instruction.dropHostHalves();
+  }
+
+  /** The slow path of fetches while there are such pages: none of their host halves stays. */
+  #fetchFromStop(linear: number, bank: number, entry: number): number {
+    const { instruction } = this;
+    const isStop = this.#fetchStops.has(linear >>> 12);
+    if (isStop && this.stopsFetches) throw new FetchStop();
+    const index = this.#translate(instruction, linear, false, bank);
+    const mpn = instruction.host[entry] === (linear & 0xfffff000) ? instruction.host[entry + 3] : -1;
+    if (isStop) instruction.dropHost(index);
+    return mpn;
   }
 
   /** One instruction byte, for what cannot be fetched by frame. Raises #PF. */
@@ -171,6 +228,20 @@ export class Mmu {
     return walk === undefined ? undefined : walk.ppn * 4096 + (linear & 0xfff);
   }
 
+  /** Up to `size` bytes at a linear address, touching nothing; fewer where memory is not mapped or is a device's. */
+  peekBytes(linear: number, size: number): Uint8Array {
+    const bytes = new Uint8Array(size);
+    for (let done = 0; done < size;) {
+      const at = (linear + done) >>> 0, physical = this.probe(at);
+      const ppn = physical === undefined ? Infinity : Math.floor(physical / 4096);
+      if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return bytes.subarray(0, done);
+      const offset = at & 0xfff, count = Math.min(size - done, 4096 - offset);
+      bytes.set(this.memory.peek(ppn)?.subarray(offset, offset + count) ?? [], done);
+      done += count;
+    }
+    return bytes;
+  }
+
   /**
    * Finds or fills the entry of `linear`, guest half and host half, for an access through `bank`; raises #PF. An entry
    * whose rights do not suffice, or that is clean when written, is walked again, as processors do.
@@ -181,7 +252,10 @@ export class Mmu {
     if (!tlb.hits(index, linear) || !this.#allows(tlb.rights[index], isWrite, isUser)) {
       this.#isWrite = isWrite;
       const walk = this.#walk(linear, isWrite, isUser, true);
-      if (walk !== undefined) tlb.fill(index, linear, walk.ppn, walk.rights);
+      if (walk !== undefined) {
+        tlb.fill(index, linear, walk.ppn, walk.rights);
+        if (this.cpu.hooks.translated.active) this.#tellFill(tlb, linear, walk);
+      }
     }
     const ppn = tlb.ppn[index];
     if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return index;
@@ -292,7 +366,15 @@ export class Mmu {
   #fault(linear: number, code: number, isUser: boolean, commit: boolean): undefined {
     if (!commit) return undefined;
     this.#r[S.CR2] = linear;
-    this.cpu.raise(S.Vector.pageFault, code | (this.#isWrite ? PF_WRITE : 0) | (isUser ? PF_USER : 0));
+    const errorCode = code | (this.#isWrite ? PF_WRITE : 0) | (isUser ? PF_USER : 0);
+    const { translated } = this.cpu.hooks;
+    if (translated.active) translated.emit({ vm: this.vm, what: "fault", linear, errorCode });
+    this.cpu.raise(S.Vector.pageFault, errorCode);
+  }
+
+  #tellFill(tlb: Tlb, linear: number, { ppn, rights }: { ppn: number; rights: number }): void {
+    const isFetch = tlb === this.instruction;
+    this.cpu.hooks.translated.emit({ vm: this.vm, what: "fill", linear, ppn, rights, isFetch });
   }
 
   // Guest-physical accesses.
@@ -335,7 +417,12 @@ export class Mmu {
     if (range === undefined) return -1;
     this.cpu.syncSteps();
     this.cpu.endBlock();
-    return range.device.read(physical - range.firstPpn * 4096, size) | 0;
+    const value = range.device.read(physical - range.firstPpn * 4096, size);
+    const { accessed } = this.cpu.hooks;
+    if (accessed.active) {
+      accessed.emit({ vm: this.vm, space: "memory", address: physical, size, value, isWrite: false });
+    }
+    return value | 0;
   }
 
   #deviceWrite(physical: number, size: 1 | 2 | 4, value: number): void {
@@ -344,6 +431,8 @@ export class Mmu {
     this.cpu.syncSteps();
     this.cpu.endBlock();
     const mask = size === 4 ? 0xffffffff : (1 << (size * 8)) - 1;
+    const { accessed } = this.cpu.hooks;
+    if (accessed.active) accessed.emit({ vm: this.vm, space: "memory", address: physical, size, value, isWrite: true });
     range.device.write(physical - range.firstPpn * 4096, size, (value & mask) >>> 0);
   }
 }

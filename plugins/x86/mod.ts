@@ -17,12 +17,19 @@ import * as S from "./state.ts";
 import { Fpu } from "./x87/fpu.ts";
 
 export * from "./services.ts";
-export { Processor } from "./processor.ts";
-export { describeRegisters } from "./registers.ts";
+export { Mode, Processor } from "./processor.ts";
+export type { CodeFrames as x86CodeFrames } from "./code_frames.ts";
+export type { Interpreter } from "./interpreter/engine.ts";
+export { Mmu } from "./mmu.ts";
+export { describeCode, describeRegisters, describeState } from "./registers.ts";
+export { type CodeLine, disassemble, disassembleAt, type NameOf } from "./disassembler.ts";
+export { FetchStop } from "./mmu.ts";
+export { Right } from "./tlb.ts";
 export * from "./instruction.ts";
 export * as state from "./state.ts";
 export { decode } from "./decoder.ts";
 export { opcodeTable } from "./opcodes/table.ts";
+export { flagEffects } from "./opcodes/flag_effects.ts";
 
 export default definePlugin({
   name: "x86",
@@ -42,6 +49,8 @@ export default definePlugin({
       writeMsr: (question) => writeMsr.ask(question),
       trapped,
       delivered: port(services.delivered),
+      accessed: port(services.accessed),
+      translated: port(services.translated),
     };
     const code = new CodeFrames(
       machine.totalFrames,
@@ -63,6 +72,7 @@ export default definePlugin({
     const interpreter = new Interpreter(blocks, processorOf);
     provide(services.processor, processorOf);
     provide(services.engine, interpreter);
+    provide(services.interpreter, interpreter);
     provide(services.codeFrames, code);
     provide(services.bus, {
       ports: (vm, first, count, name, device) => processorOf(vm).io.claim(first, count, name, device),

@@ -2,21 +2,16 @@
 // every instruction handler; what they miss goes to the MMU. Handlers receive the processor and a bound operation.
 
 import type { Hasher, ObservePort, Saved, StateOwner, Vm } from "../../core/mod.ts";
-import { AF, CF, EDX, ESP, IF, OF, PF, RF, SF, SS, STATUS_FLAGS, TF, VM, ZF } from "./instruction.ts";
+import { AC, AF, CF, EDX, ESP, IF, OF, PF, RF, SF, SS, STATUS_FLAGS, TF, VM, ZF } from "./instruction.ts";
+import { DR7_ENABLES } from "./debug.ts";
+import { GuestFault } from "./fault.ts";
 import { Mmu } from "./mmu.ts";
 import { setNullSegment, setRealSegment, setSegment } from "./descriptors.ts";
 import type { EventKind } from "./interrupts.ts";
 import type { IoSpace } from "./io.ts";
-import type { CpuidResult } from "./services.ts";
+import type { CpuidResult, DeliveredEvent, DeviceAccess, TranslationEvent } from "./services.ts";
 import type { Fpu } from "./x87/fpu.ts";
 import * as S from "./state.ts";
-
-/** Thrown by the processor for a guest's fault: a signal, not an Error, because faults are everyday events. */
-export class GuestFault {
-  vector = 0;
-  /** Undefined where the vector pushes none. */
-  errorCode: number | undefined;
-}
 
 /** What the processor asks and tells outside the plugin. */
 export interface Hooks {
@@ -26,7 +21,9 @@ export interface Hooks {
     question: { readonly vm: Vm; readonly msr: number; readonly low: number; readonly high: number },
   ) => true | undefined;
   readonly trapped: ObservePort<{ readonly vm: Vm; readonly mnemonic: string }>;
-  readonly delivered: ObservePort<{ readonly vm: Vm; readonly vector: number; readonly kind: EventKind }>;
+  readonly delivered: ObservePort<DeliveredEvent>;
+  readonly accessed: ObservePort<DeviceAccess>;
+  readonly translated: ObservePort<TranslationEvent>;
 }
 
 /** What `mode` says of the processor, as decoded code depends on it. */
@@ -43,7 +40,7 @@ export const Mode = {
 export const Attention = {
   /** An interrupt may be deliverable, or a shadow has to end. */
   event: 1,
-  /** TF or RF is set: one instruction at a time. */
+  /** TF or RF is set, or accesses are watched: one instruction at a time. */
   trap: 2,
   halt: 4,
 } as const;
@@ -55,6 +52,11 @@ const parityOfByte = Uint8Array.from({ length: 256 }, (_, byte) => {
   return (bits ^ (bits >> 1) ^ 1) & 1;
 });
 
+/** Size of an extended real; alignment that operands of up to that size need where it is checked, by their size. */
+const EXTENDED_BYTES = 10, ALIGNMENT = [1, 1, 2, 1, 4, 1, 1, 1, 8, 1, 8];
+/** A TLB's host half in which every look-up misses. */
+const missingTlb = new Int32Array(Mmu.ENTRIES * 8).fill(1);
+
 export class Processor implements StateOwner {
   /** The state block (state.ts) as words, halves and bytes. */
   r: Int32Array;
@@ -64,8 +66,17 @@ export class Processor implements StateOwner {
   /** Machine memory. */
   readonly view: DataView;
   readonly bytes: Uint8Array;
-  /** The data TLB's host half: see Mmu. */
+  /** The data TLB's host half (see Mmu); one that always misses while accesses are watched. */
   tlb: Int32Array;
+  /** A breakpoint is enabled: accesses are compared with the debug registers. Derived. */
+  watchesBreakpoints = false;
+  /**
+   * Told of every access by linear address but fetches, before it is made and whether it faults or not; for tools, and
+   * unknown to the guest. While it is set, engines run one instruction at a time. Call `updateAttention` after a change.
+   */
+  accessWatch: ((linear: number, size: number, isWrite: boolean) => void) | undefined;
+  /** #AC may be raised: CR0.AM, EFLAGS.AC and CPL 3. Derived. */
+  checksAlignment = false;
   /** First word of the TLB bank for accesses at the present CPL. */
   bank = 0;
   /** See `Mode`. Derived from the segment registers. */
@@ -82,6 +93,10 @@ export class Processor implements StateOwner {
 
   /** An event was delivered by the present instruction: no single-step trap follows it. */
   suppressTrap = false;
+  /** A repeated string instruction ended its step with iterations left. */
+  isRepeating = false;
+  /** DR6 bits of the breakpoints that the present instruction has met. */
+  breakpointHits = 0;
 
   readonly fault = new GuestFault();
   readonly delivered: Hooks["delivered"];
@@ -115,6 +130,7 @@ export class Processor implements StateOwner {
   raise(vector: number, errorCode?: number): never {
     this.fault.vector = vector;
     this.fault.errorCode = errorCode;
+    this.fault.inNewTask = false;
     throw this.fault;
   }
 
@@ -239,6 +255,7 @@ export class Processor implements StateOwner {
   setCpl(cpl: number): void {
     this.r[S.CPL] = cpl;
     this.bank = cpl === 3 ? this.mmu.userBank : 0;
+    if (this.r[S.FLAGS_OTHER] & AC) this.updateAttention();
   }
 
   /** Recomputes `mode` after a segment register, CR0.PE or EFLAGS.VM changed. */
@@ -258,18 +275,23 @@ export class Processor implements StateOwner {
     return (attributes & (S.SEG_CODE | S.SEG_EXPAND_DOWN | S.SEG_WRITABLE | S.SEG_NULL)) === S.SEG_WRITABLE;
   }
 
-  /** Recomputes `attention` after PENDING, the shadow, HALTED, IF or TF changed. */
+  /** Recomputes `attention` after PENDING, the shadow, HALTED, IF, TF, AC, CR0.AM or DR7 changed. */
   updateAttention(): void {
     const { r } = this;
     let attention = 0;
     const pending = r[S.PENDING];
     const takesInterrupt = (pending & S.Pending.interrupt) !== 0 && (r[S.FLAGS_OTHER] & IF) !== 0;
     const takesNmi = (pending & (S.Pending.nmi | S.Pending.nmiBlocked)) === S.Pending.nmi;
-    if (takesInterrupt || takesNmi || r[S.INTERRUPT_SHADOW] !== 0 || (pending & S.Pending.singleStep) !== 0) {
+    if (takesInterrupt || takesNmi || r[S.INTERRUPT_SHADOW] !== 0 || (pending & S.Pending.debugTrap) !== 0) {
       attention |= Attention.event;
     }
     if (r[S.FLAGS_OTHER] & (TF | RF)) attention |= Attention.trap;
     if (r[S.HALTED]) attention |= Attention.halt;
+    this.watchesBreakpoints = (r[S.DR7] & DR7_ENABLES) !== 0;
+    this.checksAlignment = (r[S.FLAGS_OTHER] & AC) !== 0 && r[S.CPL] === 3 && (r[S.CR0] & S.CR0_AM) !== 0;
+    const isWatched = this.watchesBreakpoints || this.checksAlignment || this.accessWatch !== undefined;
+    if (isWatched) attention |= Attention.trap;
+    this.tlb = isWatched ? missingTlb : this.mmu.data.host;
     this.attention = attention;
   }
 
@@ -289,7 +311,7 @@ export class Processor implements StateOwner {
   read8(linear: number): number {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
     if (this.tlb[entry] === (linear & 0xfffff000)) return this.bytes[(this.tlb[entry + 2] + linear) >>> 0];
-    return this.mmu.readSlow(linear, 1, this.bank) & 0xff;
+    return this.#readMissed(linear, 1) & 0xff;
   }
 
   read16(linear: number): number {
@@ -297,7 +319,7 @@ export class Processor implements StateOwner {
     if (this.tlb[entry] === ((linear + 1) & 0xfffff000)) {
       return this.view.getUint16((this.tlb[entry + 2] + linear) >>> 0, true);
     }
-    return this.mmu.readSlow(linear, 2, this.bank) & 0xffff;
+    return this.#readMissed(linear, 2) & 0xffff;
   }
 
   read32(linear: number): number {
@@ -305,27 +327,27 @@ export class Processor implements StateOwner {
     if (this.tlb[entry] === ((linear + 3) & 0xfffff000)) {
       return this.view.getInt32((this.tlb[entry + 2] + linear) >>> 0, true);
     }
-    return this.mmu.readSlow(linear, 4, this.bank);
+    return this.#readMissed(linear, 4);
   }
 
   write8(linear: number, value: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
     if (this.tlb[entry + 1] === (linear & 0xfffff000)) this.bytes[(this.tlb[entry + 2] + linear) >>> 0] = value;
-    else this.mmu.writeSlow(linear, 1, value, this.bank);
+    else this.#writeMissed(linear, 1, value);
   }
 
   write16(linear: number, value: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
     if (this.tlb[entry + 1] === ((linear + 1) & 0xfffff000)) {
       this.view.setUint16((this.tlb[entry + 2] + linear) >>> 0, value, true);
-    } else this.mmu.writeSlow(linear, 2, value, this.bank);
+    } else this.#writeMissed(linear, 2, value);
   }
 
   write32(linear: number, value: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
     if (this.tlb[entry + 1] === ((linear + 3) & 0xfffff000)) {
       this.view.setInt32((this.tlb[entry + 2] + linear) >>> 0, value, true);
-    } else this.mmu.writeSlow(linear, 4, value, this.bank);
+    } else this.#writeMissed(linear, 4, value);
   }
 
   /**
@@ -334,13 +356,41 @@ export class Processor implements StateOwner {
    */
   checkWrite(linear: number, size: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry + 1] !== ((linear + size - 1) & 0xfffff000)) this.mmu.checkSlow(linear, size, true, this.bank);
+    if (this.tlb[entry + 1] !== ((linear + size - 1) & 0xfffff000)) this.#checkMissed(linear, size, true);
   }
 
   /** As checkWrite, for a read. */
   checkRead(linear: number, size: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry] !== ((linear + size - 1) & 0xfffff000)) this.mmu.checkSlow(linear, size, false, this.bank);
+    if (this.tlb[entry] !== ((linear + size - 1) & 0xfffff000)) this.#checkMissed(linear, size, false);
+  }
+
+  /**
+   * Raises #AC(0) where alignment is checked and an operand of `size` bytes is not at a multiple of `alignment`; #PF goes
+   * first. For operands that are read in parts: quadwords and extended reals at multiples of eight (SDM 3A, table 6-7).
+   */
+  checkAlignment(linear: number, alignment: number, size: number, isWrite: boolean): void {
+    if (!this.checksAlignment || (linear & (alignment - 1)) === 0) return;
+    this.mmu.checkSlow(linear, size, isWrite, this.bank);
+    this.raise(S.Vector.alignmentCheck, 0);
+  }
+
+  #readMissed(linear: number, size: 1 | 2 | 4): number {
+    if (this.checksAlignment) this.checkAlignment(linear, size, size, false);
+    return this.mmu.readSlow(linear, size, this.bank);
+  }
+
+  #writeMissed(linear: number, size: 1 | 2 | 4, value: number): void {
+    if (this.checksAlignment) this.checkAlignment(linear, size, size, true);
+    this.mmu.writeSlow(linear, size, value, this.bank);
+  }
+
+  /** Operands larger than a quadword are made of words that are checked as they are accessed. */
+  #checkMissed(linear: number, size: number, isWrite: boolean): void {
+    this.mmu.checkSlow(linear, size, isWrite, this.bank);
+    if (this.checksAlignment && size <= EXTENDED_BYTES) {
+      this.checkAlignment(linear, ALIGNMENT[size], size, isWrite);
+    }
   }
 
   // Accesses of the processor itself (descriptor tables, task-state segments, inner stacks): supervisor, whatever the CPL.
@@ -357,6 +407,9 @@ export class Processor implements StateOwner {
       return this.view.getInt32((this.tlb[entry + 2] + linear) >>> 0, true);
     }
     return this.mmu.readSlow(linear, 4, 0);
+  }
+  systemWrite16(linear: number, value: number): void {
+    this.mmu.writeSlow(linear, 2, value, 0);
   }
   systemWrite32(linear: number, value: number): void {
     this.mmu.writeSlow(linear, 4, value, 0);
@@ -390,6 +443,7 @@ export class Processor implements StateOwner {
     r[S.CR0] = S.CR0_ET | S.CR0_NW | S.CR0_CD;
     r[S.DR6] = 0xffff0ff0;
     r[S.DR7] = 0x400;
+    r[S.MXCSR] = S.MXCSR_AT_POWER_ON;
     r[S.IDTR_LIMIT] = r[S.GDTR_LIMIT] = 0xffff;
     for (let segment = 0; segment < 6; segment++) {
       r[S.ATTRIBUTES + segment] = S.SEG_NULL;
@@ -441,7 +495,7 @@ export class Processor implements StateOwner {
    * Moves the state block and the TLBs' host halves into `buffer`, at byte offsets, so that translated code finds them at
    * a fixed address. What held them before is free.
    */
-  moveTo(buffer: ArrayBuffer, stateAt: number, dataTlbAt: number, instructionTlbAt: number): void {
+  moveTo(buffer: ArrayBufferLike, stateAt: number, dataTlbAt: number, instructionTlbAt: number): void {
     const r = new Int32Array(buffer, stateAt, S.STATE_WORDS);
     r.set(this.r);
     this.r = r;
@@ -450,7 +504,7 @@ export class Processor implements StateOwner {
     const { data, instruction } = this.mmu;
     data.moveHostTo(new Int32Array(buffer, dataTlbAt, data.host.length));
     instruction.moveHostTo(new Int32Array(buffer, instructionTlbAt, instruction.host.length));
-    this.tlb = data.host;
+    this.updateAttention();
   }
 
   save(): Saved {

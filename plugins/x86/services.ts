@@ -2,6 +2,7 @@
 // and access to a VM's processor. Consumer-side interfaces only: a device knows no more of the processor than this.
 
 import { decide, observe, reduce, service, type Vm } from "../../core/mod.ts";
+import type { Interpreter } from "./interpreter/engine.ts";
 import type { CodeFrames } from "./code_frames.ts";
 import type { Processor } from "./processor.ts";
 
@@ -63,6 +64,8 @@ export const bus = service<Bus>("x86.bus");
 export const processor = service<(vm: Vm) => Processor>("x86.processor");
 /** Which frames hold code: engines mark what they decode or translate, and are told of stores to it. */
 export const codeFrames = service<CodeFrames>("x86.codeFrames");
+/** The interpreter, which translators fall back to; its block cache tells them what is hot. */
+export const interpreter = service<Interpreter>("x86.interpreter");
 export const engine = service<Engine>("x86.engine");
 
 /** A CPUID leaf, which plugins may change or add: leaf and subleaf beside it. */
@@ -77,9 +80,45 @@ export const writeMsr = decide<
 >("x86.writeMsr");
 /** A sensitive or privileged instruction was emulated. Emitted only while somebody listens. */
 export const trapped = observe<{ readonly vm: Vm; readonly mnemonic: string }>("x86.trapped");
+/**
+ * `fault` an exception, `interrupt` external, `software` INT n, INT3 or INTO. `eip` is the one that was pushed: that of the
+ * faulting instruction, or of the next one.
+ */
+export interface DeliveredEvent {
+  readonly vm: Vm;
+  readonly vector: number;
+  readonly kind: "fault" | "interrupt" | "software";
+  readonly eip: number;
+  /** Undefined where the vector pushes none. */
+  readonly errorCode: number | undefined;
+}
 /** An exception or interrupt was delivered to the guest. */
-export const delivered = observe<
-  { readonly vm: Vm; readonly vector: number; readonly kind: "fault" | "interrupt" | "software" }
->(
-  "x86.delivered",
-);
+export const delivered = observe<DeliveredEvent>("x86.delivered");
+
+/** An access of the guest to a device. `address` is a port or guest-physical; `value` is what was read or written. */
+export interface DeviceAccess {
+  readonly vm: Vm;
+  readonly space: "port" | "memory";
+  readonly address: number;
+  readonly size: AccessSize;
+  readonly value: number;
+  readonly isWrite: boolean;
+}
+/** The guest read or wrote a port or a device's memory. Emitted only while somebody listens. */
+export const accessed = observe<DeviceAccess>("x86.accessed");
+
+/** What happened to the guest's TLB: an entry filled by a walk, a walk that faulted, entries dropped. `rights`: see tlb.ts. */
+export type TranslationEvent =
+  | {
+    readonly vm: Vm;
+    readonly what: "fill";
+    readonly linear: number;
+    readonly ppn: number;
+    readonly rights: number;
+    readonly isFetch: boolean;
+  }
+  | { readonly vm: Vm; readonly what: "fault"; readonly linear: number; readonly errorCode: number }
+  | { readonly vm: Vm; readonly what: "flush"; readonly keepGlobal: boolean }
+  | { readonly vm: Vm; readonly what: "flush-page"; readonly linear: number };
+/** Address translation by the guest's tables. Emitted only while somebody listens. */
+export const translated = observe<TranslationEvent>("x86.translated");

@@ -59,7 +59,7 @@ export class Tlb {
     this.page[index] = linear & 0xfffff000;
     this.ppn[index] = ppn;
     this.rights[index] = rights;
-    this.#dropHost(index);
+    this.dropHost(index);
   }
 
   /** Fills the host half for one bank. */
@@ -81,7 +81,7 @@ export class Tlb {
         continue;
       }
       this.page[index] = NO_TAG;
-      this.#dropHost(index);
+      this.dropHost(index);
     }
     this.#filledCount = kept;
   }
@@ -98,21 +98,21 @@ export class Tlb {
         continue;
       }
       this.page[index] = NO_TAG;
-      this.#dropHost(index);
+      this.dropHost(index);
     }
     this.#filledCount = kept;
   }
 
   /** Drops all host halves. */
   dropHostHalves(): void {
-    for (let i = 0; i < this.#filledCount; i++) this.#dropHost(this.#filled[i]);
+    for (let i = 0; i < this.#filledCount; i++) this.dropHost(this.#filled[i]);
   }
 
   /** Drops the host halves of one guest-physical page. */
   dropPpn(ppn: number): void {
     for (let i = 0; i < this.#filledCount; i++) {
       const index = this.#filled[i];
-      if (this.ppn[index] === ppn) this.#dropHost(index);
+      if (this.ppn[index] === ppn) this.dropHost(index);
     }
   }
 
@@ -125,7 +125,8 @@ export class Tlb {
     }
   }
 
-  #dropHost(index: number): void {
+  /** Drops the host halves of one entry. */
+  dropHost(index: number): void {
     const at = index * 4, user = this.userBank + at;
     this.host[at] =
       this.host[at + 1] =

@@ -4,8 +4,10 @@
 import { CS, DS, ECX, EDX, ES, ESP, FS, GS, IF, IOPL, NT, RF, SS, VM } from "./instruction.ts";
 import { AC, DF, ID, STATUS_FLAGS, TF, VIF, VIP } from "./instruction.ts";
 import * as D from "./descriptors.ts";
-import { innerStack, limitOf, StackFrame } from "./interrupts.ts";
+import { innerStack } from "./interrupts.ts";
 import { Mode, type Processor } from "./processor.ts";
+import { StackFrame } from "./stack_frame.ts";
+import { availableTask, gatedTask, returnToTask, switchTask, type Task } from "./tasks.ts";
 import { peekStack, setStackPointer } from "./interpreter/stack.ts";
 import * as S from "./state.ts";
 
@@ -42,8 +44,8 @@ interface CallGate {
   readonly code: D.Descriptor;
 }
 
-/** Reads and checks a call gate and its target; `undefined` where the descriptor is none (task gates and TSSs among them). */
-function openGate(cpu: Processor, selector: number, d: D.Descriptor): CallGate {
+/** Reads and checks a call gate and its target; raises #GP where the descriptor is none. A jump stays within its level. */
+function openGate(cpu: Processor, selector: number, d: D.Descriptor, isJump: boolean): CallGate {
   const error = D.selectorError(selector), cpl = cpu.r[S.CPL];
   const type = D.typeOf(d.high);
   if (type !== D.SystemType.callGate16 && type !== D.SystemType.callGate32) cpu.raise(V.generalProtection, error);
@@ -54,27 +56,38 @@ function openGate(cpu: Processor, selector: number, d: D.Descriptor): CallGate {
   if (targetError === 0) cpu.raise(V.generalProtection, 0);
   const code = D.readDescriptor(cpu, target, V.generalProtection);
   if (!D.isCode(code.high) || D.dplOf(code.high) > cpl) cpu.raise(V.generalProtection, targetError);
+  if (isJump && !D.isConforming(code.high) && D.dplOf(code.high) !== cpl) cpu.raise(V.generalProtection, targetError);
   if (!D.isPresent(code.high)) cpu.raise(V.segmentNotPresent, targetError);
   const offset = is32 ? (d.low & 0xffff) | (d.high & 0xffff0000) : d.low & 0xffff;
   return { is32, selector: target, offset, parameters: d.high & 0x1f, code };
 }
 
-/** JMP ptr16:16/32 and JMP m16:16/32. */
-export function jumpFar(cpu: Processor, selector: number, offset: number): void {
+/** The task that a far JMP or CALL to a TSS or task gate means, after the privilege check; undefined for other descriptors. */
+function openTask(cpu: Processor, selector: number, d: D.Descriptor): Task | undefined {
+  const error = D.selectorError(selector), type = D.typeOf(d.high);
+  const isTss = (type & ~(D.SystemType.tss16Busy | D.SystemType.tss32)) === 0 && (type & 1) !== 0;
+  if (!isTss && type !== D.SystemType.taskGate) return undefined;
+  if (D.dplOf(d.high) < Math.max(cpu.r[S.CPL], selector & 3)) cpu.raise(V.generalProtection, error);
+  if (isTss) return availableTask(cpu, selector);
+  if (!D.isPresent(d.high)) cpu.raise(V.segmentNotPresent, error);
+  return gatedTask(cpu, d);
+}
+
+/** JMP ptr16:16/32 and JMP m16:16/32; `nextEip` is the address after the instruction. */
+export function jumpFar(cpu: Processor, selector: number, offset: number, nextEip: number): void {
   if (!cpu.isProtected || cpu.isV86) return jumpReal(cpu, selector, offset);
   if (D.selectorError(selector) === 0) cpu.raise(V.generalProtection, 0);
   const d = D.readDescriptor(cpu, selector, V.generalProtection);
   if (D.isSegment(d.high)) {
     if (!D.isCode(d.high)) cpu.raise(V.generalProtection, D.selectorError(selector));
     checkDirectTarget(cpu, selector, d);
-    if (offset >>> 0 > limitOf(d)) cpu.raise(V.generalProtection, 0);
+    if (offset >>> 0 > D.limitOf(d)) cpu.raise(V.generalProtection, 0);
     return setCode(cpu, selector, d, offset);
   }
-  const gate = openGate(cpu, selector, d);
-  if (!D.isConforming(gate.code.high) && D.dplOf(gate.code.high) !== cpu.r[S.CPL]) {
-    cpu.raise(V.generalProtection, D.selectorError(gate.selector));
-  }
-  if (gate.offset >>> 0 > limitOf(gate.code)) cpu.raise(V.generalProtection, 0);
+  const task = openTask(cpu, selector, d);
+  if (task !== undefined) return switchTask(cpu, task, { kind: "jump", returnEip: nextEip });
+  const gate = openGate(cpu, selector, d, true);
+  if (gate.offset >>> 0 > D.limitOf(gate.code)) cpu.raise(V.generalProtection, 0);
   setCode(cpu, gate.selector, gate.code, gate.offset);
 }
 
@@ -104,16 +117,18 @@ export function callFar(cpu: Processor, selector: number, offset: number, wordBy
     if (!D.isCode(d.high)) cpu.raise(V.generalProtection, D.selectorError(selector));
     checkDirectTarget(cpu, selector, d);
     const frame = sameStack(wordBytes);
-    if (offset >>> 0 > limitOf(d)) cpu.raise(V.generalProtection, 0);
+    if (offset >>> 0 > D.limitOf(d)) cpu.raise(V.generalProtection, 0);
     pushReturn(frame, cs);
     return setCode(cpu, selector, d, offset);
   }
-  const gate = openGate(cpu, selector, d);
+  const task = openTask(cpu, selector, d);
+  if (task !== undefined) return switchTask(cpu, task, { kind: "call", returnEip: nextEip });
+  const gate = openGate(cpu, selector, d, false);
   const size = gate.is32 ? 4 : 2;
   const dpl = D.dplOf(gate.code.high);
   if (D.isConforming(gate.code.high) || dpl === r[S.CPL]) {
     const frame = sameStack(size);
-    if (gate.offset >>> 0 > limitOf(gate.code)) cpu.raise(V.generalProtection, 0);
+    if (gate.offset >>> 0 > D.limitOf(gate.code)) cpu.raise(V.generalProtection, 0);
     pushReturn(frame, cs);
     return setCode(cpu, gate.selector, gate.code, gate.offset);
   }
@@ -121,7 +136,7 @@ export function callFar(cpu: Processor, selector: number, offset: number, wordBy
   const stack = D.checkStackSegment(cpu, stackSelector, dpl, V.invalidTss);
   const frame = StackFrame.inSegment(cpu, stack, stackPointer, size, dpl);
   frame.checkDescriptor(4 + gate.parameters, stack, D.selectorError(stackSelector));
-  if (gate.offset >>> 0 > limitOf(gate.code)) cpu.raise(V.generalProtection, 0);
+  if (gate.offset >>> 0 > D.limitOf(gate.code)) cpu.raise(V.generalProtection, 0);
   const parameters = Array.from({ length: gate.parameters }, (_, i) => peekStack(cpu, i * size, size));
   const marked = D.markAccessed(cpu, stack);
   const old = { ss: r[S.SELECTOR + SS], esp: r[ESP] };
@@ -169,19 +184,27 @@ export function returnFar(cpu: Processor, wordBytes: 2 | 4, release: number): vo
   }
   const d = checkReturnCode(cpu, selector);
   if ((selector & 3) === r[S.CPL]) {
-    if (offset >>> 0 > limitOf(d)) cpu.raise(V.generalProtection, 0);
+    if (offset >>> 0 > D.limitOf(d)) cpu.raise(V.generalProtection, 0);
     setStackPointer(cpu, (r[ESP] + popped) | 0);
     return setCode(cpu, selector, d, offset);
   }
   const esp = peekStack(cpu, popped, wordBytes), ss = peekStack(cpu, popped + wordBytes, wordBytes) & 0xffff;
-  returnOuter(cpu, selector, d, offset, ss, (esp + release) | 0);
+  returnOuter(cpu, selector, d, offset, ss, (esp + release) | 0, V.stackFault);
 }
 
-/** Switches to an outer level's code and stack. */
-function returnOuter(cpu: Processor, selector: number, d: D.Descriptor, offset: number, ss: number, esp: number): void {
+/** Switches to an outer level's code and stack. `absent` is the vector for a stack segment that is not present. */
+function returnOuter(
+  cpu: Processor,
+  selector: number,
+  d: D.Descriptor,
+  offset: number,
+  ss: number,
+  esp: number,
+  absent: number,
+): void {
   const level = selector & 3;
-  const stack = D.checkStackSegment(cpu, ss, level, V.generalProtection);
-  if (offset >>> 0 > limitOf(d)) cpu.raise(V.generalProtection, 0);
+  const stack = D.checkStackSegment(cpu, ss, level, V.generalProtection, 0, absent);
+  if (offset >>> 0 > D.limitOf(d)) cpu.raise(V.generalProtection, 0);
   const markedStack = D.markAccessed(cpu, stack), markedCode = D.markAccessed(cpu, d);
   cpu.setCpl(level);
   D.setSegment(cpu, SS, ss, markedStack);
@@ -190,14 +213,12 @@ function returnOuter(cpu: Processor, selector: number, d: D.Descriptor, offset: 
   dropInnerSegments(cpu);
 }
 
-/** IRET and IRETD (SDM 2A): within a level, to an outer level, or to V86 mode. A nested task's return is not here. */
-export function returnFromInterrupt(cpu: Processor, wordBytes: 2 | 4): void {
+/** IRET and IRETD (SDM 2A): within a level, to an outer level, to V86 mode, or from a nested task. */
+export function returnFromInterrupt(cpu: Processor, wordBytes: 2 | 4, nextEip: number): void {
   const { r } = cpu;
   r[S.PENDING] &= ~S.Pending.nmiBlocked;
   const size32 = wordBytes === 4;
-  if (cpu.isProtected && !cpu.isV86 && (r[S.FLAGS_OTHER] & NT) !== 0) {
-    cpu.raise(V.invalidTss, D.selectorError(r[S.SELECTOR + S.TR]));
-  }
+  if (cpu.isProtected && !cpu.isV86 && (r[S.FLAGS_OTHER] & NT) !== 0) return returnToTask(cpu, nextEip);
   if (cpu.isV86 && cpu.iopl < 3) cpu.raise(V.generalProtection, 0);
   const offset = peekStack(cpu, 0, wordBytes), selector = peekStack(cpu, wordBytes, wordBytes) & 0xffff;
   const flags = peekStack(cpu, 2 * wordBytes, wordBytes);
@@ -214,26 +235,30 @@ export function returnFromInterrupt(cpu: Processor, wordBytes: 2 | 4): void {
   const mask = common | (cpl <= cpu.iopl ? IF : 0) | (cpl === 0 ? IOPL | (size32 ? VIF | VIP : 0) : 0);
   const d = checkReturnCode(cpu, selector);
   if ((selector & 3) === cpl) {
-    if (offset >>> 0 > limitOf(d)) cpu.raise(V.generalProtection, 0);
+    if (offset >>> 0 > D.limitOf(d)) cpu.raise(V.generalProtection, 0);
     setStackPointer(cpu, (r[ESP] + 3 * wordBytes) | 0);
     setCode(cpu, selector, d, offset);
   } else {
     const esp = peekStack(cpu, 3 * wordBytes, wordBytes), ss = peekStack(cpu, 4 * wordBytes, wordBytes) & 0xffff;
-    returnOuter(cpu, selector, d, offset, ss, esp);
+    returnOuter(cpu, selector, d, offset, ss, esp, V.segmentNotPresent);
   }
   cpu.setEflags(flags, mask);
 }
 
+/** Limit of every segment in V86 mode. */
+const V86_LIMIT = 0xffff;
+
 function returnToV86(cpu: Processor, offset: number, selector: number, flags: number): void {
   const esp = peekStack(cpu, 12, 4), ss = peekStack(cpu, 16, 4);
   const [es, ds, fs, gs] = [20, 24, 28, 32].map((at) => peekStack(cpu, at, 4));
-  cpu.setEflags(flags, -1 & ~(1 << 1));
+  if (offset >>> 0 > V86_LIMIT) cpu.raise(V.generalProtection, 0);
+  cpu.setEflags(flags, STATUS_FLAGS | TF | IF | DF | IOPL | NT | RF | VM | AC | VIF | VIP | ID);
   cpu.setCpl(3);
   for (const [segment, value] of [[CS, selector], [SS, ss], [ES, es], [DS, ds], [FS, fs], [GS, gs]]) {
     D.setV86Segment(cpu, segment, value);
   }
   cpu.r[ESP] = esp;
-  cpu.r[S.EIP] = offset & 0xffff;
+  cpu.r[S.EIP] = offset;
 }
 
 /** A flat 4 GiB descriptor of SYSENTER and SYSEXIT: code or data, at a privilege level. */

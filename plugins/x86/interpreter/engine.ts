@@ -5,7 +5,8 @@
 import type { GuestClock, Vm } from "../../../core/mod.ts";
 import { decode, MAX_INSTRUCTION_LENGTH } from "../decoder.ts";
 import { deliverFault } from "../interrupts.ts";
-import { GuestFault, Mode, type Processor } from "../processor.ts";
+import { GuestFault } from "../fault.ts";
+import { Mode, type Processor } from "../processor.ts";
 import type { Engine } from "../services.ts";
 import * as S from "../state.ts";
 import { bind, bindFailure } from "./bind.ts";
@@ -23,6 +24,11 @@ export class Interpreter implements Engine {
   execute(vm: Vm): void {
     const cpu = this.processorOf(vm), { clock } = vm;
     while (clock.steps < clock.deadlineSteps && cpu.attention === 0) this.#runBlock(cpu, clock);
+  }
+
+  /** Runs the block at EIP once, or what of it the deadline allows; for engines that fall back to this one. */
+  runOnce(cpu: Processor): void {
+    this.#runBlock(cpu, cpu.vm.clock);
   }
 
   step(vm: Vm): boolean {
@@ -63,10 +69,10 @@ export class Interpreter implements Engine {
     } catch (signal) {
       if (!(signal instanceof GuestFault)) throw signal;
       // A guest fault becomes an event: the faulting instruction is no step, its delivery is one.
-      const { vector, errorCode } = signal;
+      const { vector, errorCode, inNewTask } = signal;
       clock.steps = cpu.blockSteps + cpu.index;
       const start = cpu.index < operations.length ? operations[cpu.index].start : 0;
-      r[S.EIP] = (eip + start) | 0;
+      if (!inNewTask) r[S.EIP] = (eip + start) | 0;
       deliverFault(cpu, vector, errorCode);
       clock.steps++;
       return false;

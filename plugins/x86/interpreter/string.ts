@@ -151,6 +151,7 @@ function goesOn(cpu: Processor, op: Operation): boolean {
     return true;
   }
   cpu.r[EIP] = cpu.blockEip + op.start;
+  cpu.isRepeating = true;
   cpu.endBlock();
   return false;
 }

@@ -1,7 +1,7 @@
 // Far jumps, calls and returns, software interrupts, IRET, SYSENTER and SYSEXIT as bound operations: they fetch their
 // operands and leave the work to transfers.ts and interrupts.ts.
 
-import { softwareInterrupt } from "../interrupts.ts";
+import { debugInterrupt, softwareInterrupt } from "../interrupts.ts";
 import type { Processor } from "../processor.ts";
 import * as S from "../state.ts";
 import { callFar, jumpFar, returnFar, returnFromInterrupt, systemEnter, systemExit } from "../transfers.ts";
@@ -20,11 +20,11 @@ function farPointer(cpu: Processor, op: Operation): [selector: number, offset: n
 }
 
 function jmpFar(cpu: Processor, op: Operation): void {
-  jumpFar(cpu, op.instruction.immediate2, op.immediate);
+  jumpFar(cpu, op.instruction.immediate2, op.immediate, nextEip(cpu, op));
 }
 
 function jmpFarIndirect(cpu: Processor, op: Operation): void {
-  jumpFar(cpu, ...farPointer(cpu, op));
+  jumpFar(cpu, ...farPointer(cpu, op), nextEip(cpu, op));
 }
 
 function callFarDirect(cpu: Processor, op: Operation): void {
@@ -48,7 +48,7 @@ function into(cpu: Processor, op: Operation): void {
 
 function iret(cpu: Processor, op: Operation): void {
   cpu.trap("iret");
-  returnFromInterrupt(cpu, wordBytesOf(op));
+  returnFromInterrupt(cpu, wordBytesOf(op), nextEip(cpu, op));
 }
 
 export const transferBinders: Readonly<Record<string, Binder>> = {
@@ -58,7 +58,7 @@ export const transferBinders: Readonly<Record<string, Binder>> = {
   callFarIndirect: () => callFarIndirect,
   retFar: () => (cpu, op) => returnFar(cpu, wordBytesOf(op), op.immediate & 0xffff),
   int: () => int,
-  int1: () => (cpu, op) => softwareInterrupt(cpu, S.Vector.debug, nextEip(cpu, op)),
+  int1: () => (cpu, op) => debugInterrupt(cpu, nextEip(cpu, op)),
   int3: () => (cpu, op) => softwareInterrupt(cpu, S.Vector.breakpoint, nextEip(cpu, op)),
   into: () => into,
   iret: () => iret,

@@ -6,7 +6,8 @@ import memory from "../../../plugins/memory/mod.ts";
 import { decode } from "../../../plugins/x86/decoder.ts";
 import { bind } from "../../../plugins/x86/interpreter/bind.ts";
 import x86, { processor } from "../../../plugins/x86/mod.ts";
-import { GuestFault, type Processor } from "../../../plugins/x86/processor.ts";
+import { GuestFault } from "../../../plugins/x86/fault.ts";
+import type { Processor } from "../../../plugins/x86/processor.ts";
 import * as S from "../../../plugins/x86/state.ts";
 import { vmConfig } from "../../core/fake_executor.ts";
 

@@ -20,6 +20,7 @@ export function startWithFloat32(cpu: Processor, op: Operation): Fpu {
 export function startWithFloat64(cpu: Processor, op: Operation): Fpu {
   const fpu = waited(cpu);
   const address = readAddress(cpu, op, 8);
+  cpu.checkAlignment(address, 8, 8, false);
   const lo = cpu.read32(address), hi = cpu.read32((address + 4) | 0);
   startMemory(cpu, op, fpu);
   operandFromFloat64(fpu.environment, right, hi, lo);

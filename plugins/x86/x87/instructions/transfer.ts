@@ -79,6 +79,7 @@ function loadFloat32(cpu: Processor, op: Operation): void {
 function loadFloat64(cpu: Processor, op: Operation): void {
   const fpu = waited(cpu);
   const address = readAddress(cpu, op, 8);
+  cpu.checkAlignment(address, 8, 8, false);
   const lo = cpu.read32(address), hi = cpu.read32((address + 4) | 0);
   startMemory(cpu, op, fpu);
   if (!hasRoom(cpu, fpu)) return;
@@ -89,22 +90,28 @@ function loadFloat64(cpu: Processor, op: Operation): void {
 
 function loadFloat80(cpu: Processor, op: Operation): void {
   const fpu = waited(cpu);
-  readFloat80(cpu, readAddress(cpu, op, FLOAT80_BYTES), result);
+  const address = readAddress(cpu, op, FLOAT80_BYTES);
+  cpu.checkAlignment(address, 8, FLOAT80_BYTES, false);
+  readFloat80(cpu, address, result);
   startMemory(cpu, op, fpu);
   if (hasRoom(cpu, fpu)) pushResult(cpu, fpu);
 }
 
-/** Reads ten bytes: significand, then sign and exponent. */
+/** Reads ten bytes: significand, then sign and exponent. In halves, because those of FSAVE's image are aligned to no more. */
 export function readFloat80(cpu: Processor, address: number, out: Float80): void {
-  const lo = cpu.read32(address), hi = cpu.read32((address + 4) | 0);
-  out.set(cpu.read16((address + 8) | 0), hi >>> 0, lo >>> 0);
+  const half = (at: number) => cpu.read16((address + at) | 0);
+  const lo = half(0) | half(2) << 16, hi = half(4) | half(6) << 16;
+  out.set(half(8), hi >>> 0, lo >>> 0);
 }
 
 /** Writes ten bytes as `readFloat80` reads them. */
 export function writeFloat80(cpu: Processor, address: number, value: Readonly<Float80>): void {
-  cpu.write32(address, value.lo | 0);
-  cpu.write32((address + 4) | 0, value.hi | 0);
-  cpu.write16((address + 8) | 0, value.se);
+  const half = (at: number, bits: number) => cpu.write16((address + at) | 0, bits & 0xffff);
+  half(0, value.lo);
+  half(2, value.lo >>> 16);
+  half(4, value.hi);
+  half(6, value.hi >>> 16);
+  half(8, value.se);
 }
 
 function loadRegister(cpu: Processor, op: Operation): void {
@@ -140,6 +147,7 @@ function loadInt32(cpu: Processor, op: Operation): void {
 function loadInt64(cpu: Processor, op: Operation): void {
   const fpu = waited(cpu);
   const address = readAddress(cpu, op, 8);
+  cpu.checkAlignment(address, 8, 8, false);
   const lo = cpu.read32(address), hi = cpu.read32((address + 4) | 0);
   startMemory(cpu, op, fpu);
   if (!hasRoom(cpu, fpu)) return;
@@ -152,6 +160,7 @@ const decimal = new Uint8Array(BCD_BYTES);
 function loadDecimal(cpu: Processor, op: Operation): void {
   const fpu = waited(cpu);
   const address = readAddress(cpu, op, BCD_BYTES);
+  cpu.checkAlignment(address, 8, BCD_BYTES, false);
   for (let i = 0; i < BCD_BYTES; i++) decimal[i] = cpu.read8((address + i) | 0);
   startMemory(cpu, op, fpu);
   if (!hasRoom(cpu, fpu)) return;

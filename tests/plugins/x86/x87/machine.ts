@@ -6,7 +6,8 @@ import memory from "../../../../plugins/memory/mod.ts";
 import { decode } from "../../../../plugins/x86/decoder.ts";
 import { bind } from "../../../../plugins/x86/interpreter/bind.ts";
 import x86, { type Processor, processor } from "../../../../plugins/x86/mod.ts";
-import { GuestFault, Mode } from "../../../../plugins/x86/processor.ts";
+import { GuestFault } from "../../../../plugins/x86/fault.ts";
+import { Mode } from "../../../../plugins/x86/processor.ts";
 import { Vector } from "../../../../plugins/x86/state.ts";
 import { vmConfig } from "../../../core/fake_executor.ts";
 
