@@ -7,7 +7,6 @@ import { DR7_ENABLES } from "./debug.ts";
 import { GuestFault } from "./fault.ts";
 import { Mmu } from "./mmu.ts";
 import { setNullSegment, setRealSegment, setSegment } from "./descriptors.ts";
-import type { EventKind } from "./interrupts.ts";
 import type { IoSpace } from "./io.ts";
 import type { CpuidResult, DeliveredEvent, DeviceAccess, TranslationEvent } from "./services.ts";
 import type { Fpu } from "./x87/fpu.ts";

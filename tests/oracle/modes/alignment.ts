@@ -72,7 +72,6 @@ function operands(): AlignmentCase[] {
     "scasw": (asm, at) => asm.mov(edi, at).scasw(),
     "push from memory": (asm, at) => asm.push(mem32(at)),
     "pop to memory": (asm, at) => asm.push(1).pop(mem32(at)),
-    "call through memory": (asm, at) => asm.call(mem32(at)),
     "mov to a segment register": (asm, at) => asm.mov(es, mem16(at)),
     "lfs": (asm, at) => asm.lfs(ebx, mem(at)),
     "sgdt": (asm, at) => asm.sgdt(mem(at)),

@@ -248,7 +248,6 @@ function data(): DebugCase[] {
     "pop": (asm) => asm.mov(esp, WATCHED).pop(ebx).nop(),
     "ret": (asm) => asm.mov(mem32(WATCHED), addr("debug.ret")).mov(esp, WATCHED).ret().label("debug.ret"),
     "load of ss, then nop": (asm) => asm.mov(mem16(WATCHED), SELECTOR.DATA).mov(ss, mem16(WATCHED)).nop().nop(),
-    "load of ss, then int n": (asm) => asm.mov(mem16(WATCHED), SELECTOR.DATA).mov(ss, mem16(WATCHED)).int(VECTOR.USER),
     "lgdt": (asm) => asm.mov(eax, ds).sgdt(mem(WATCHED)).lgdt(mem(WATCHED)).nop(),
     "an access that faults": (asm) =>
       asm.mov(ebx, 0).mov(fs, ebx).mov(eax, mem(WATCHED)).mov(mem(0, { segment: fs }), eax),
@@ -267,6 +266,15 @@ function data(): DebugCase[] {
     });
   }
   cases.push({
+    name: "watched: load of ss, then int n: the trap comes at the handler's first instruction",
+    breakpoints: [{ at: WATCHED, condition: ACCESS, length: 4 }],
+    setup(asm) {
+      asm.mov(mem16(WATCHED), SELECTOR.DATA);
+      const offset = addr("debug.entered");
+      defineGate(asm, { vector: VECTOR.KERNEL }, { access: access(TYPE.TRAP_GATE32), selector: SELECTOR.CODE, offset });
+    },
+    body: (asm) => asm.mov(ss, mem16(WATCHED)).int(VECTOR.KERNEL).nop().label("debug.entered").nop(),
+  }, {
     name: "two data breakpoints at once",
     breakpoints: [{ at: WATCHED, condition: WRITE, length: 4 }, { at: WATCHED + 2, condition: ACCESS, length: 2 }],
     body: (asm) => asm.mov(mem32(WATCHED), 1).nop(),
