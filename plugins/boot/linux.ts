@@ -3,7 +3,7 @@
 
 import { InputError } from "../../core/mod.ts";
 import { type BzImage, Header, readBzImage } from "./bzimage.ts";
-import type { LinuxSource } from "./services.ts";
+import type { LinuxSource, TextScreenMode } from "./services.ts";
 
 /** What to copy where, and the registers at the entry. */
 export interface LinuxLayout {
@@ -36,16 +36,23 @@ const DEVICE_MEMORY_START = 0xe000_0000;
 const PAGE_BYTES = 4096;
 const MIB_BYTES = 1 << 20;
 const ZERO_PAGE_BYTES = 4096;
-/** Fields of the zero page beside the setup header. */
-const ORIG_VIDEO_MODE = 0x006, E820_ENTRIES = 0x1e8, E820_TABLE = 0x2d0, E820_ENTRY_BYTES = 20;
+/** Fields of the zero page beside the setup header; the first ones are those of its struct screen_info. */
+const ORIG_VIDEO_MODE = 0x006, ORIG_VIDEO_COLS = 0x007, ORIG_VIDEO_EGA_BX = 0x00a, ORIG_VIDEO_LINES = 0x00e;
+const ORIG_VIDEO_IS_VGA = 0x00f, ORIG_VIDEO_POINTS = 0x010;
+const E820_ENTRIES = 0x1e8, E820_TABLE = 0x2d0, E820_ENTRY_BYTES = 20;
 /** "Unknown boot loader without an assigned id". */
 const LOADER_TYPE = 0xff;
 const VID_MODE_NORMAL = 0xffff;
 /** A graphics mode that the text console refuses, so that the kernel does not look for a VGA adapter that is not there. */
 const NO_TEXT_MODE = 0x12;
+/** The BIOS's 80 x 25 colour text mode; and what it says in BX of an adapter with 256 KiB. */
+const TEXT_MODE_3 = 3, EGA_BX_256_KIB = 3;
 
-/** Lays a kernel out in `memoryBytes` of memory. Throws InputError, with the arithmetic, for what does not fit. */
-export function layOutLinux(source: LinuxSource, memoryBytes: number): LinuxLayout {
+/**
+ * Lays a kernel out in `memoryBytes` of memory, and tells it of the text screen, if there is one. Throws InputError, with
+ * the arithmetic, for what does not fit.
+ */
+export function layOutLinux(source: LinuxSource, memoryBytes: number, screen?: TextScreenMode): LinuxLayout {
   const kernel = readBzImage(source.kernel, source.kernelName);
   const memoryEnd = Math.min(memoryBytes, DEVICE_MEMORY_START);
   if (kernel.end > memoryEnd) {
@@ -58,7 +65,7 @@ export function layOutLinux(source: LinuxSource, memoryBytes: number): LinuxLayo
   const initrd = placeInitrd(source, kernel, memoryEnd);
   const loads = [
     { address: GDT_ADDRESS, bytes: gdt() },
-    { address: BOOT_PARAMS_ADDRESS, bytes: zeroPage(kernel, initrd, memoryEnd) },
+    { address: BOOT_PARAMS_ADDRESS, bytes: zeroPage(kernel, initrd, memoryEnd, screen) },
     { address: COMMAND_LINE_ADDRESS, bytes: commandLine },
     { address: kernel.loadAddress, bytes: kernel.kernel },
   ];
@@ -119,11 +126,24 @@ function gdt(): Uint8Array {
   return bytes;
 }
 
-function zeroPage(kernel: BzImage, initrd: Load | undefined, memoryEnd: number): Uint8Array {
+function zeroPage(
+  kernel: BzImage,
+  initrd: Load | undefined,
+  memoryEnd: number,
+  screen: TextScreenMode | undefined,
+): Uint8Array {
   const page = new Uint8Array(ZERO_PAGE_BYTES);
   const view = new DataView(page.buffer);
   page.set(kernel.setupHeader, Header.setup_sects);
-  page[ORIG_VIDEO_MODE] = NO_TEXT_MODE;
+  if (screen === undefined) page[ORIG_VIDEO_MODE] = NO_TEXT_MODE;
+  else {
+    page[ORIG_VIDEO_MODE] = TEXT_MODE_3;
+    page[ORIG_VIDEO_COLS] = screen.columns;
+    page[ORIG_VIDEO_LINES] = screen.rows;
+    page[ORIG_VIDEO_POINTS] = screen.characterLines;
+    page[ORIG_VIDEO_EGA_BX] = EGA_BX_256_KIB;
+    page[ORIG_VIDEO_IS_VGA] = 1;
+  }
   page[Header.type_of_loader] = LOADER_TYPE;
   view.setUint16(Header.vid_mode, VID_MODE_NORMAL, true);
   view.setUint32(Header.cmd_line_ptr, COMMAND_LINE_ADDRESS, true);
@@ -141,5 +161,5 @@ function zeroPage(kernel: BzImage, initrd: Load | undefined, memoryEnd: number):
 }
 
 function mib(bytes: number): string {
-  return `${Number((bytes / MIB_BYTES).toFixed(1))} MiB`;
+  return `${Math.ceil((bytes / MIB_BYTES) * 10) / 10} MiB`;
 }

@@ -1,23 +1,34 @@
-// The boot plugin: loads flat programs and Linux kernels, without firmware. What firmware would have done is done here,
-// and the processor starts at the program's entry.
+// The boot plugin: loads flat programs, Linux and Multiboot kernels, without firmware. What firmware would have done is
+// done here, and the processor starts at the program's entry.
 
 import { definePlugin, type Vm, z } from "../../core/mod.ts";
 import * as memory from "../memory/mod.ts";
+import * as pc from "../pc/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { checkFlatImage, FLAT_CODE_SELECTOR, FLAT_DATA_SELECTOR, PROTECTED_MODE_ESP, REAL_MODE_SP } from "./flat.ts";
 import { BOOT_CS, BOOT_DS, layOutLinux } from "./linux.ts";
-import { type BootSource, type FlatImage, type LinuxSource, loader } from "./services.ts";
+import { findMultibootHeader, layOutMultiboot, MULTIBOOT_BOOTLOADER_MAGIC } from "./multiboot.ts";
+import {
+  type BootSource,
+  type FlatImage,
+  type LinuxSource,
+  loader,
+  type MultibootSource,
+  textScreen,
+} from "./services.ts";
 
 export * from "./services.ts";
 
 export default definePlugin({
   name: "boot",
-  summary: "loads guests: flat programs, Linux by its 32-bit boot protocol",
+  summary: "loads guests: flat programs, Linux by its 32-bit boot protocol, Multiboot kernels",
   tier: "base",
   requires: ["memory", "x86", "pc"],
   options: z.strictObject({}),
-  setup({ service, provide }) {
+  setup({ service, provide, port }) {
     const memoryOf = service(memory.guest), processorOf = service(x86.processor);
+    const firmwareOf = service(pc.firmware);
+    const screens = port(textScreen);
 
     function copy(vm: Vm, loads: FlatImage["loads"]): void {
       const guestMemory = memoryOf(vm);
@@ -41,7 +52,8 @@ export default definePlugin({
     }
 
     function loadLinux(vm: Vm, source: LinuxSource): void {
-      const layout = layOutLinux(source, memoryOf(vm).pages * memory.PAGE_SIZE);
+      const layout = layOutLinux(source, memoryOf(vm).pages * memory.PAGE_SIZE, screens.ask(vm));
+      copy(vm, firmwareOf(vm));
       copy(vm, layout.loads);
       const processor = processorOf(vm);
       // No stack: the protocol leaves that to the kernel. EBP, EDI and EBX are 0 since power-on, as it asks.
@@ -51,9 +63,30 @@ export default definePlugin({
       processor.setRegister(x86.state.GDTR_LIMIT, layout.gdt.limit);
     }
 
+    function loadMultiboot(vm: Vm, source: MultibootSource): void {
+      const layout = layOutMultiboot(source, memoryOf(vm).pages * memory.PAGE_SIZE, screens.ask(vm));
+      copy(vm, firmwareOf(vm));
+      copy(vm, layout.loads);
+      const processor = processorOf(vm);
+      processor.enterProtectedFlat({
+        eip: layout.entry,
+        esp: 0,
+        codeSelector: FLAT_CODE_SELECTOR,
+        dataSelector: FLAT_DATA_SELECTOR,
+      });
+      processor.setRegister(x86.EAX, MULTIBOOT_BOOTLOADER_MAGIC);
+      processor.setRegister(x86.EBX, layout.information);
+    }
+
     provide(loader, {
-      load: (vm: Vm, source: BootSource) =>
-        "image" in source ? loadFlat(vm, source.image) : loadLinux(vm, source.linux),
+      load(vm: Vm, source: BootSource) {
+        if ("image" in source) return loadFlat(vm, source.image);
+        if ("multiboot" in source) return loadMultiboot(vm, source.multiboot);
+        const { linux } = source;
+        if (findMultibootHeader(linux.kernel) === undefined) return loadLinux(vm, linux);
+        const modules = linux.initrd === undefined ? [] : [{ bytes: linux.initrd, text: linux.initrdName }];
+        loadMultiboot(vm, { kernel: linux.kernel, kernelName: linux.kernelName, append: linux.append, modules });
+      },
     });
   },
 });

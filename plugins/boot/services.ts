@@ -1,7 +1,7 @@
 // What the boot plugin offers: it puts a program into a VM's memory and the processor at its entry, as firmware and a
 // boot loader would.
 
-import { service, type Vm } from "../../core/mod.ts";
+import { decide, service, type Vm } from "../../core/mod.ts";
 
 /** A program at fixed addresses. */
 export interface FlatImage {
@@ -23,7 +23,21 @@ export interface LinuxSource {
   readonly append?: string;
 }
 
-export type BootSource = { readonly image: FlatImage } | { readonly linux: LinuxSource };
+/** A kernel with a Multiboot header, and the modules loaded with it. Names and texts are for messages and the kernel. */
+export interface MultibootSource {
+  readonly kernel: Uint8Array;
+  readonly kernelName: string;
+  /** The kernel command line. */
+  readonly append?: string;
+  /** Files, each with the text that the kernel finds beside it: its name and arguments, by custom. */
+  readonly modules?: readonly { readonly bytes: Uint8Array; readonly text?: string }[];
+}
+
+/** A `linux` kernel that has a Multiboot header is loaded by that, its initrd as the first module. */
+export type BootSource =
+  | { readonly image: FlatImage }
+  | { readonly linux: LinuxSource }
+  | { readonly multiboot: MultibootSource };
 
 export interface BootLoader {
   /**
@@ -34,3 +48,15 @@ export interface BootLoader {
 }
 
 export const loader = service<BootLoader>("boot.loader");
+
+/** A text screen as firmware would leave it: pairs of character and attribute bytes from `address`. */
+export interface TextScreenMode {
+  readonly address: number;
+  readonly columns: number;
+  readonly rows: number;
+  /** Scan lines of a character. */
+  readonly characterLines: number;
+}
+
+/** Whether a VM has a text screen, asked when a kernel is loaded that wants to be told. */
+export const textScreen = decide<Vm, TextScreenMode>("boot.textScreen");
