@@ -4,20 +4,27 @@
 import { definePlugin, InputError, z } from "../../core/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { Board } from "./board.ts";
-import { vmwareCpuid } from "./devices/vmware.ts";
-import { keyboard, pci, serial } from "./services.ts";
+import { IA32_APIC_BASE } from "./devices/local_apic.ts";
+import { BUS_MHZ, vmwareCpuid } from "./devices/vmware.ts";
+import { firmwareTables } from "./firmware/layout.ts";
+import { firmware, keyboard, pci, serial } from "./services.ts";
 
 export * from "./services.ts";
 
+/** CPUID leaf 1, EDX: there is a local APIC. */
+const LEAF_FEATURES = 1, FEATURE_APIC = 1 << 9;
 const NS_PER_MS = 1e6, MS_PER_SECOND = 1000;
 
 export default definePlugin({
   name: "pc",
-  summary: "PC/AT devices: interrupt controllers, timers, serial ports, keyboard, PCI, debug exit, VMware personality",
+  summary: "PC/AT devices: 8259s, APICs, timers, serial ports, keyboard, PCI, ACPI, debug exit, VMware personality",
   tier: "base",
   requires: ["memory", "x86"],
   options: z.strictObject({
     vmware: z.boolean().default(true).describe("VMware's CPUID leaves and backdoor port"),
+    apic: z.boolean().default(true).describe("a local APIC and an I/O APIC beside the 8259s"),
+    acpi: z.boolean().default(true).describe("ACPI's tables, power management timer and power-off"),
+    busMhz: z.int().min(1).max(1000).default(BUS_MHZ).describe("rate of the local APIC's timer, before its divider"),
     startTime: z.iso.datetime().default("2026-01-01T00:00:00Z").describe("the guest's time of day (UTC) at power-on"),
     com2: z.boolean().default(false).describe("a second serial port"),
     pacedTransmit: z.boolean().default(false).describe("serial ports transmit at the programmed rate, not at once"),
@@ -32,6 +39,9 @@ export default definePlugin({
         com2: options.com2,
         uart: { pacedTransmit: options.pacedTransmit, settleNs: options.serialSettleMs * NS_PER_MS },
         startSeconds,
+        acpi: options.acpi,
+        apic: options.apic,
+        busMhz: options.busMhz,
         backdoor: options.vmware ? () => processor(vm) : undefined,
       })
     );
@@ -42,6 +52,23 @@ export default definePlugin({
     });
     provide(keyboard, (vm) => boards(vm).keyboard);
     provide(pci, (vm) => boards(vm).pci);
-    if (options.vmware) on(x86.cpuid, (result, { vm, leaf }) => vmwareCpuid(result, leaf, vm.config.cpuMhz));
+    provide(firmware, (vm) => {
+      const { eax: signature, edx: features } = processor(vm).hooks.cpuid(vm, LEAF_FEATURES, 0);
+      const { acpi, apic, com2 } = options;
+      return firmwareTables({ acpi, apic, com2, processor: { signature, features } });
+    });
+    if (options.apic) {
+      on(x86.cpuid, (result, { vm, leaf }) => {
+        if (leaf !== LEAF_FEATURES || !boards(vm).apic?.enabled) return result;
+        return { ...result, edx: result.edx | FEATURE_APIC };
+      });
+      on(x86.readMsr, ({ vm, msr }) => msr === IA32_APIC_BASE ? boards(vm).apic?.readBase() : undefined);
+      on(x86.writeMsr, ({ vm, msr, low, high }) => {
+        return msr === IA32_APIC_BASE && boards(vm).apic?.writeBase(low, high) ? true : undefined;
+      });
+    }
+    if (options.vmware) {
+      on(x86.cpuid, (result, { vm, leaf }) => vmwareCpuid(result, leaf, vm.config.cpuMhz, options.busMhz));
+    }
   },
 });

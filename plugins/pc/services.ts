@@ -1,5 +1,5 @@
 // What the pc plugin offers to others: the serial ports for a console, the PCI bus for functions, the keyboard for
-// whoever types.
+// whoever types, firmware's tables for whoever boots.
 
 import { service, type Vm } from "../../core/mod.ts";
 import type { MemoryDevice, PortDevice } from "../x86/mod.ts";
@@ -72,3 +72,12 @@ export interface Keyboard {
 }
 
 export const keyboard = service<(vm: Vm) => Keyboard>("pc.keyboard");
+
+/** Bytes that firmware leaves in memory, and their guest-physical address. */
+export interface FirmwareImage {
+  readonly address: number;
+  readonly bytes: Uint8Array;
+}
+
+/** ACPI's and the MultiProcessor Specification's tables of a VM, for whoever loads an operating system into it. */
+export const firmware = service<(vm: Vm) => readonly FirmwareImage[]>("pc.firmware");

@@ -22,7 +22,7 @@ export const CONFIG_ADDRESS = 0xcf8, RESET_CONTROL = 0xcf9, CONFIG_DATA = 0xcfc,
 /** Configuration address: enable, bus, device, function, register. */
 const ENABLE = 0x8000_0000, ADDRESS_BITS = 0x80ff_fffc;
 const BUS_SHIFT = 16, DEVICE_SHIFT = 11, FUNCTION_SHIFT = 8, BUS_MASK = 0xff, DEVICE_MASK = 0x1f, FUNCTION_MASK = 7;
-const DEVICES = 32;
+export const DEVICES = 32;
 
 /** Reset control: a rising RESET_CPU resets. */
 export const ResetControl = { SYSTEM_RESET: 0x02, RESET_CPU: 0x04 } as const;
@@ -30,10 +30,12 @@ export const ResetControl = { SYSTEM_RESET: 0x02, RESET_CPU: 0x04 } as const;
 /** The bridges. */
 export const INTEL = 0x8086, HOST_BRIDGE_440FX = 0x1237, ISA_BRIDGE_PIIX3 = 0x7000;
 const CLASS_HOST_BRIDGE = 0x060000, CLASS_ISA_BRIDGE = 0x060100;
-const HOST_BRIDGE_DEVICE = 0, ISA_BRIDGE_DEVICE = 1, HOST_BRIDGE_REVISION = 2;
+export const ISA_BRIDGE_DEVICE = 1;
+const HOST_BRIDGE_DEVICE = 0, HOST_BRIDGE_REVISION = 2;
 /** PIRQRC[A:D] of the ISA bridge: an IRQ line, and a bit that disconnects the pin. */
 export const PIRQ_ROUTE_A = 0x60;
-const PIRQ_COUNT = 4, ROUTE_DISABLED = 0x80, ROUTE_IRQ = 0x0f;
+export const PIRQ_COUNT = 4;
+const ROUTE_DISABLED = 0x80, ROUTE_IRQ = 0x0f;
 /** Lines that a PCI interrupt may be routed to: 3-7, 9-12, 14 and 15. */
 const ROUTABLE_IRQS = 0xdef8;
 /** Firmware's routes for PIRQA# to PIRQD#. */
@@ -80,6 +82,11 @@ export class Pci implements StateOwner, PortDevice, PciBus {
     // Their own registers (memory attributes, timings, passive release) are kept and change nothing, the routes excepted.
     for (const slot of [host, this.#isaBridge]) slot.allowWrites(Config.DEVICE_SPECIFIC, CONFIG_SIZE);
     this.#isaBridge.preset(PIRQ_ROUTE_A, ...FIRMWARE_ROUTES);
+  }
+
+  /** Whether the bus holds an IRQ line high. */
+  drives(irq: number): boolean {
+    return ((this.#driven >> irq) & 1) !== 0;
   }
 
   add(fn: PciFunction, device = this.#freeDevice()): FunctionSlot {
@@ -202,7 +209,11 @@ export class Pci implements StateOwner, PortDevice, PciBus {
   }
 }
 
-/** Which of the four interrupts a function's pin is wired to: each device's pins are rotated by its number. */
 function pirqOf(slot: FunctionSlot): number {
-  return (slot.device + (slot.fn.interruptPin ?? 1) - 2 + PIRQ_COUNT) % PIRQ_COUNT;
+  return pirqOfPin(slot.device, (slot.fn.interruptPin ?? 1) - 1);
+}
+
+/** Which of the four interrupts a pin (INTA# being 0) is wired to: each device's pins are rotated by its number. */
+export function pirqOfPin(device: number, pin: number): number {
+  return (device + pin - 1 + PIRQ_COUNT) % PIRQ_COUNT;
 }

@@ -284,6 +284,9 @@ export class Counter {
       case CounterMode.interruptOnTerminalCount:
         this.#stopLow(now);
         s.loadPulse = now + 1;
+        // What is read before the first load is undefined. The new count suits drivers that believe that an access to a
+        // port takes a microsecond, so that the load has happened by the time they read: Linux's quick calibration.
+        if (!s.loaded) s.held = s.count;
         break;
       case CounterMode.hardwareOneShot:
       case CounterMode.hardwareStrobe:

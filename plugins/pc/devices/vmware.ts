@@ -14,8 +14,8 @@ const COMMAND_MASK = 0xffff;
 const UNKNOWN = 0xffff_ffff;
 /** Version of the interface, and the product: ESX. */
 const INTERFACE_VERSION = 6, PRODUCT_ESX = 2;
-/** Local APIC timer rate that VMware states. */
-const BUS_HZ = 66_000_000;
+/** Rate of the local APIC's timer: VMware's own. */
+export const BUS_MHZ = 66;
 
 /** CPUID. */
 const LEAF_FEATURES = 1, HYPERVISOR_PRESENT = 0x8000_0000;
@@ -34,16 +34,21 @@ export interface Registers {
 }
 
 /** Replaces what a CPUID leaf says by what VMware's says. */
-export function vmwareCpuid(result: CpuidResult, leaf: number, cpuMhz: number): CpuidResult {
+export function vmwareCpuid(result: CpuidResult, leaf: number, cpuMhz: number, busMhz: number): CpuidResult {
   if (leaf === LEAF_FEATURES) return { ...result, ecx: (result.ecx | HYPERVISOR_PRESENT) >>> 0 };
   if (leaf === LEAF_HYPERVISOR) return { eax: LEAF_TIMING, ...SIGNATURE };
-  if (leaf === LEAF_TIMING) return { eax: cpuMhz * KILO, ebx: BUS_HZ / KILO, ecx: 0, edx: 0 };
+  if (leaf === LEAF_TIMING) return { eax: cpuMhz * KILO, ebx: busMhz * KILO, ecx: 0, edx: 0 };
   return leaf > LEAF_HYPERVISOR && leaf < LEAF_TIMING ? { eax: 0, ebx: 0, ecx: 0, edx: 0 } : result;
 }
 
 /** The backdoor. `startSeconds` is the guest's time of day at power-on, in seconds since 1970. Has no state. */
 export class Backdoor implements PortDevice {
-  constructor(readonly vm: Vm, readonly registers: () => Registers, readonly startSeconds: number) {}
+  constructor(
+    readonly vm: Vm,
+    readonly registers: () => Registers,
+    readonly startSeconds: number,
+    readonly busMhz: number,
+  ) {}
 
   /** Results go to EAX, by IN itself, and to other registers. Without the magic number this is a port nobody claimed. */
   read(_port: number, size: AccessSize): number {
@@ -68,7 +73,7 @@ export class Backdoor implements PortDevice {
       case BackdoorCommand.GET_HZ: {
         const hz = config.cpuMhz * KILO * KILO;
         cpu.setRegister(EBX, Math.floor(hz / RANGE_32));
-        cpu.setRegister(ECX, BUS_HZ);
+        cpu.setRegister(ECX, this.busMhz * KILO * KILO);
         return hz % RANGE_32;
       }
       default:

@@ -4,9 +4,12 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 import { Board } from "../../../plugins/pc/board.ts";
+import { Pm1, PM1_CONTROL, PM1_ENABLE, PM1_STATUS, PM_TIMER } from "../../../plugins/pc/devices/acpi_pm.ts";
 import { DEBUG_EXIT } from "../../../plugins/pc/devices/debug_exit.ts";
 import { DMA1, DMA2, DmaReg } from "../../../plugins/pc/devices/dma.ts";
+import { IO_APIC_BASE, IoApicReg, IOREGSEL, IOWIN } from "../../../plugins/pc/devices/io_apic.ts";
 import { KBC_COMMAND } from "../../../plugins/pc/devices/keyboard.ts";
+import { ApicReg, LOCAL_APIC_BASE } from "../../../plugins/pc/devices/local_apic.ts";
 import { RESET_CONTROL } from "../../../plugins/pc/devices/pci.ts";
 import { Icw1, Icw4, PIC1_COMMAND, PIC1_DATA, PIC2_COMMAND, PIC2_DATA } from "../../../plugins/pc/devices/pic.ts";
 import { PIT_CONTROL, PIT_COUNTER_0 } from "../../../plugins/pc/devices/pit.ts";
@@ -17,7 +20,7 @@ import { COM1, COM2, Ier, Mcr, Reg } from "../../../plugins/pc/devices/uart.ts";
 import type { AccessSize } from "../../../plugins/x86/mod.ts";
 import { FakeBus, hashOf, makeVm, pass } from "./harness.ts";
 
-function makeBoard() {
+function makeBoard(parts: { acpi?: boolean; apic?: boolean } = {}) {
   const vm = makeVm(), bus = new FakeBus(), registers = new Uint32Array(8);
   const cpu = {
     getRegister: (register: number) => registers[register],
@@ -27,9 +30,20 @@ function makeBoard() {
     com2: true,
     uart: { pacedTransmit: false, settleNs: 20e6 },
     startSeconds: 1_767_225_600,
+    acpi: true,
+    apic: true,
+    busMhz: 66,
+    ...parts,
     backdoor: () => cpu,
   });
   return { vm, bus, board };
+}
+
+/** Unmasks an input of the I/O APIC, for the processor. */
+function routeIoApic(bus: FakeBus, input: number, entry: number): void {
+  const ioApic = bus.memoryAt(IO_APIC_BASE)?.device;
+  ioApic?.write(IOREGSEL, 4, IoApicReg.TABLE + 2 * input);
+  ioApic?.write(IOWIN, 4, entry);
 }
 
 /** Vectors 20h-2Fh, nothing masked. */
@@ -67,15 +81,52 @@ Deno.test("each device's interrupt arrives on the PC's line for it", () => {
     }],
   ];
   for (const [name, irq, cause] of cases) {
-    const wired = makeBoard();
-    initializePics(wired.bus);
+    for (const apic of [true, false]) {
+      const wired = makeBoard({ apic });
+      initializePics(wired.bus);
+      assertEquals(wired.bus.interrupt, false, name);
+      cause(wired);
+      assertEquals([wired.bus.interrupt, wired.bus.controller?.acknowledge()], [true, 0x20 + irq], name);
+    }
+    // Through the I/O APIC, the 8259s being masked: vectors 40h and up by input.
+    const wired = makeBoard(), input = irq === 0 ? 2 : irq;
+    routeIoApic(wired.bus, input, 0x40 + input);
     assertEquals(wired.bus.interrupt, false, name);
     cause(wired);
-    assertEquals([wired.bus.interrupt, wired.bus.controller?.acknowledge()], [true, 0x20 + irq], name);
+    assertEquals([wired.bus.interrupt, wired.bus.controller?.acknowledge()], [true, 0x40 + input], name);
   }
 });
 
-Deno.test("how a guest ends its VM: debug exit and three ways to reset", () => {
+Deno.test("PCI and power management share line 9: it falls when neither holds it", () => {
+  const { vm, bus, board } = makeBoard();
+  // INTA# of device 3 is PIRQC#, which firmware routes to line 9.
+  const slot = board.pci.add({ name: "f", vendorId: 1, deviceId: 1, classCode: 0, interruptPin: 1 }, 3);
+  const SCI_INPUT = 9, VECTOR = 0x49, LEVEL_TRIGGERED = 0x8000;
+  routeIoApic(bus, SCI_INPUT, VECTOR | LEVEL_TRIGGERED);
+  const end = () => bus.memoryAt(LOCAL_APIC_BASE + ApicReg.EOI)?.device.write(ApicReg.EOI, 4, 0);
+  bus.out(PM1_ENABLE, Pm1.TIMER, 2);
+  pass(vm, 3e9);
+  slot.setInterrupt(true);
+  assertEquals(bus.controller?.acknowledge(), VECTOR);
+  slot.setInterrupt(false);
+  end();
+  assertEquals([bus.interrupt, bus.controller?.acknowledge()], [true, VECTOR]);
+  slot.setInterrupt(true);
+  bus.out(PM1_STATUS, Pm1.TIMER, 2);
+  end();
+  assertEquals([bus.interrupt, bus.controller?.acknowledge()], [true, VECTOR]);
+  slot.setInterrupt(false);
+  end();
+  assertEquals(bus.interrupt, false);
+});
+
+Deno.test("without the options there are no APICs and no power management", () => {
+  const { bus } = makeBoard({ acpi: false, apic: false });
+  assertEquals([bus.memoryAt(LOCAL_APIC_BASE), bus.memoryAt(IO_APIC_BASE)], [undefined, undefined]);
+  assertEquals(bus.in(PM_TIMER, 4), 0xffff_ffff);
+});
+
+Deno.test("how a guest ends its VM: debug exit, three ways to reset, ACPI's power-off", () => {
   const cases: readonly [port: number, value: number, size: AccessSize, reason: string, status: number][] = [
     [DEBUG_EXIT, 0, 1, "debug-exit", 1],
     [DEBUG_EXIT, 0x10, 4, "debug-exit", 0x21],
@@ -83,6 +134,7 @@ Deno.test("how a guest ends its VM: debug exit and three ways to reset", () => {
     [SYSTEM_CONTROL_A, 0x01, 1, "reset", 0],
     [KBC_COMMAND, 0xfe, 1, "reset", 0],
     [RESET_CONTROL, 0x06, 1, "reset", 0],
+    [PM1_CONTROL, 0x3401, 2, "power-off", 0],
   ];
   for (const [port, value, size, reason, status] of cases) {
     const { vm, bus } = makeBoard();
@@ -136,23 +188,33 @@ const access = fc.record({
   value: fc.oneof(fc.integer({ min: 0, max: 255 }), fc.integer({ min: 0, max: 2 ** 32 - 1 })),
   reads: fc.boolean(),
   ns: fc.constantFrom(0, 0, 500, 90_000, 25_000_000),
+  /** Device memory instead of a port: an APIC's register. */
+  inMemory: fc.boolean(),
 });
 type Access = typeof access extends fc.Arbitrary<infer T> ? T : never;
 
 /** Plays accesses: what was read, and the interrupts that arrived. */
-function play({ vm, bus, board }: ReturnType<typeof makeBoard>, ports: readonly number[], accesses: readonly Access[]) {
-  return accesses.map(({ place, size, value, reads, ns }) => {
+function play({ vm, bus }: ReturnType<typeof makeBoard>, ports: readonly number[], accesses: readonly Access[]) {
+  return accesses.map(({ place, size, value, reads, ns, inMemory }) => {
     vm.clock.pass(ns);
     vm.clock.fireDue();
+    if (inMemory) {
+      const base = place % 3 === 0 ? IO_APIC_BASE : LOCAL_APIC_BASE,
+        offset = (place >> 2) & (base === IO_APIC_BASE ? 0x1f : 0x3ff);
+      const device = bus.memoryAt(base)?.device;
+      const got = reads ? device?.read(offset, size) : device?.write(offset & ~0xf, 4, value);
+      if (typeof got === "number") assert(Number.isInteger(got) && got >= 0 && got < 2 ** (8 * size));
+      return [got, bus.interrupt && place % 3 === 0 ? bus.controller?.acknowledge() : -1];
+    }
     const port = ports[place % ports.length];
     const read = reads ? bus.in(port, size) : bus.out(port, value >>> (32 - 8 * size) || value & 0xff, size);
     if (typeof read === "number") assert(Number.isInteger(read) && read >= 0 && read < 2 ** (8 * size));
-    const vector = bus.interrupt && place % 3 === 0 ? board.pic.acknowledge() : -1;
+    const vector = bus.interrupt && place % 3 === 0 ? bus.controller?.acknowledge() : -1;
     return [read, vector];
   });
 }
 
-Deno.test("no sequence of port accesses throws, and a board restored in the middle goes on as the saved one", () => {
+Deno.test("no sequence of accesses throws, and a board restored in the middle goes on as the saved one", () => {
   const ports = makeBoard().bus.claimed();
   const accesses = fc.array(access, { maxLength: 60 });
   const property = fc.property(accesses, accesses, (before, after) => {

@@ -1,6 +1,6 @@
 // The plugin in a host: small real-mode guests that reach the devices by IN, OUT, HLT and interrupts, and the services.
 
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Host, InputError, type Vm } from "../../../core/mod.ts";
 import memoryPlugin, * as memory from "../../../plugins/memory/mod.ts";
 import pcPlugin, * as pc from "../../../plugins/pc/mod.ts";
@@ -83,6 +83,70 @@ Deno.test("a guest saved between two bytes of its output is restored and ends in
   assertEquals(host.stateHash(vm), at);
   host.runTo(vm, 3000);
   assertEquals(host.stateHash(vm), later);
+});
+
+Deno.test("CPUID and IA32_APIC_BASE show the local APIC, which a guest may turn off; without the option there is none", async () => {
+  const FEATURE_APIC = 1 << 9, APIC_BASE = 0x1b;
+  const cpuid = [0x66, 0xb8, 0x01, 0x00, 0x00, 0x00, 0x0f, 0xa2]; // MOV EAX, 1; CPUID
+  const code = [
+    ...[...cpuid, 0x66, 0x89, 0xd6], // MOV ESI, EDX
+    ...[0x66, 0xb9, APIC_BASE, 0x00, 0x00, 0x00, 0x0f, 0x32, 0x66, 0x89, 0xc7], // RDMSR; MOV EDI, EAX
+    ...[0x80, 0xe4, 0xf7, 0x0f, 0x30], // AND AH, F7h: not enabled; WRMSR
+    ...[...cpuid, 0x66, 0x89, 0xd5, ...EXIT], // MOV EBP, EDX
+  ];
+  const { host, vm } = boot(code);
+  await host.run();
+  const cpu = host.service(x86.processor)(vm);
+  assertEquals([vm.exit?.status, cpu.getRegister(x86.EDI)], [EXIT_STATUS, 0xfee0_0900]);
+  assertEquals([cpu.getRegister(x86.ESI) & FEATURE_APIC, cpu.getRegister(x86.EBP) & FEATURE_APIC], [FEATURE_APIC, 0]);
+
+  const without = boot([...cpuid, 0x66, 0x89, 0xd6, ...EXIT], { apic: false });
+  await without.host.run();
+  assertEquals(without.host.service(x86.processor)(without.vm).getRegister(x86.ESI) & FEATURE_APIC, 0);
+});
+
+Deno.test("a halted guest is woken by its local APIC's timer, and powers off through ACPI", async () => {
+  const { host, vm } = boot([]);
+  const guest = host.service(memory.guest)(vm), cpu = host.service(x86.processor)(vm);
+  const GDT = 0x800, IDT = 0x1000, HANDLER = 0x7d00, VECTOR = 0x50, CODE = 0x08, DATA = 0x10;
+  const words = (address: number, ...values: readonly number[]) =>
+    guest.write(address, new Uint8Array(Uint32Array.from(values).buffer));
+  words(GDT, 0, 0, 0xffff, 0x00cf_9a00, 0xffff, 0x00cf_9200);
+  words(IDT + 8 * VECTOR, (CODE << 16) | HANDLER, 0x8e00);
+  cpu.enterProtectedFlat({ eip: ORIGIN, esp: ORIGIN, codeSelector: CODE, dataSelector: DATA });
+  const registers: readonly [register: number, value: number][] = [
+    [x86.state.GDTR_BASE, GDT],
+    [x86.state.GDTR_LIMIT, 0x17],
+    [x86.state.IDTR_BASE, IDT],
+    [x86.state.IDTR_LIMIT, 0x7ff],
+  ];
+  for (const [register, value] of registers) cpu.setRegister(register, value);
+  const store = (address: number, value: number) => [0xc7, 0x05, ...little(address), ...little(value)];
+  const little = (value: number) => [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
+  const code = [
+    ...store(0xfee0_03e0, 0x0b), // divide by 1
+    ...store(0xfee0_0320, VECTOR), // one-shot
+    ...store(0xfee0_0380, 66_000), // 1 ms at 66 MHz
+    ...[0xfb, 0xf4], // STI; HLT
+  ];
+  guest.write(ORIGIN, Uint8Array.from(code));
+  // MOV DX, 604h; MOV AX, 3401h: S5 and sleep enable; OUT DX, AX.
+  guest.write(HANDLER, Uint8Array.of(0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x01, 0x34, 0x66, 0xef));
+  await host.run();
+  assertEquals([vm.exit?.reason, vm.exit?.status], ["power-off", 0]);
+  assertEquals(Math.floor(vm.clock.nowNs() / 1e5), 10);
+});
+
+Deno.test("firmware's tables are there for whoever boots, and state the processor that CPUID describes", () => {
+  const { host, vm } = boot(EXIT);
+  const images = host.service(pc.firmware)(vm);
+  assert(images.every(({ address, bytes }) => address >= 0xf_0000 && address + bytes.length <= 0x10_0000));
+  const mp = images.find(({ bytes }) => new TextDecoder().decode(bytes.subarray(0, 4)) === "PCMP")?.bytes;
+  assert(mp !== undefined);
+  const PROCESSOR = 44, view = new DataView(mp.buffer);
+  assertEquals([view.getUint32(PROCESSOR + 4, true), view.getUint32(PROCESSOR + 8, true) & (1 << 9)], [0x683, 1 << 9]);
+  const none = boot(EXIT, { acpi: false, apic: false });
+  assertEquals(none.host.service(pc.firmware)(none.vm), []);
 });
 
 Deno.test("COM2 exists only where the option asks for it", () => {

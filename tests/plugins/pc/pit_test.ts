@@ -347,7 +347,8 @@ Deno.test("Linux's quick calibration sees counter 2's high byte fall every 256 p
   pit.writeByte(PIT_COUNTER_2, 0xff);
   pit.writeByte(PIT_COUNTER_2, 0xff);
   const changes: number[] = [];
-  let last = -1;
+  // However soon after the write it reads, it must not see what was there before.
+  let last = 0xff;
   while (changes.length < 20) {
     pit.readByte(PIT_COUNTER_2);
     const high = pit.readByte(PIT_COUNTER_2);
@@ -355,7 +356,7 @@ Deno.test("Linux's quick calibration sees counter 2's high byte fall every 256 p
     last = high;
     pass(vm, 100);
   }
-  for (let i = 3; i < changes.length; i++) assertEquals(changes[i] - changes[i - 1], 256);
+  for (let i = 1; i < changes.length; i++) assertEquals(changes[i] - changes[i - 1], 256);
 });
 
 Deno.test("edges that pass in one go leave the line at its last level, with an edge in between", () => {

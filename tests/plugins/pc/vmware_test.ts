@@ -6,6 +6,7 @@ import {
   BACKDOOR_MAGIC,
   BACKDOOR_PORT,
   BackdoorCommand,
+  BUS_MHZ,
   LEAF_HYPERVISOR,
   LEAF_TIMING,
   vmwareCpuid,
@@ -23,7 +24,7 @@ function makeBackdoor(cpuMhz = 1000, memoryMib = 128) {
     getRegister: (register: number) => registers[register] | 0,
     setRegister: (register: number, value: number) => void (registers[register] = value),
   };
-  const backdoor = new Backdoor(vm, () => cpu, START_SECONDS);
+  const backdoor = new Backdoor(vm, () => cpu, START_SECONDS, BUS_MHZ);
   /** IN of a size with these registers: EAX, EBX, ECX, EDX afterwards. */
   const call = (command: number, magic = BACKDOOR_MAGIC, size: AccessSize = 4) => {
     registers.set([magic, command, BACKDOOR_PORT, 0x1234]);
@@ -35,13 +36,13 @@ function makeBackdoor(cpuMhz = 1000, memoryMib = 128) {
 
 Deno.test("CPUID names the hypervisor, says that there is one, and gives the clock rates", () => {
   const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-  const { eax, ebx, ecx, edx } = vmwareCpuid(none, LEAF_HYPERVISOR, 1000);
+  const { eax, ebx, ecx, edx } = vmwareCpuid(none, LEAF_HYPERVISOR, 1000, 66);
   assertEquals(new TextDecoder().decode(Uint32Array.of(ebx, ecx, edx)), "VMwareVMware");
   assertEquals(eax, LEAF_TIMING);
-  assertEquals(vmwareCpuid(none, LEAF_TIMING, 2400), { eax: 2_400_000, ebx: 66_000, ecx: 0, edx: 0 });
-  assertEquals(vmwareCpuid({ ...none, eax: 0x683, ecx: 1 }, 1, 1000), { ...none, eax: 0x683, ecx: 0x8000_0001 });
+  assertEquals(vmwareCpuid(none, LEAF_TIMING, 2400, 66), { eax: 2_400_000, ebx: 66_000, ecx: 0, edx: 0 });
+  assertEquals(vmwareCpuid({ ...none, eax: 0x683, ecx: 1 }, 1, 1000, 66), { ...none, eax: 0x683, ecx: 0x8000_0001 });
   const other = { eax: 1, ebx: 2, ecx: 3, edx: 4 };
-  for (const leaf of [0, 2, 0x8000_0000, LEAF_TIMING + 1]) assertEquals(vmwareCpuid(other, leaf, 1000), other);
+  for (const leaf of [0, 2, 0x8000_0000, LEAF_TIMING + 1]) assertEquals(vmwareCpuid(other, leaf, 1000, 66), other);
 });
 
 Deno.test("backdoor commands answer in EAX, EBX and ECX", () => {
