@@ -176,8 +176,14 @@ export class Host {
     for (const vm of this.vms) {
       if (vm.state !== "exited" && vm.exit !== undefined) this.#finish(vm);
       if (vm.state === "exited") continue;
-      if (vm.suspendedBy.size > 0) vm.state = "suspended";
-      else if (vm.state === "suspended") this.#makeReady(vm);
+      if (vm.suspendedBy.size > 0) {
+        if (vm.state !== "suspended") vm.suspendedFrom = vm.state;
+        vm.state = "suspended";
+      } else if (vm.state === "suspended") {
+        // A halted guest's time went on meanwhile.
+        if (vm.suspendedFrom === "waiting") vm.state = "waiting";
+        else this.#makeReady(vm);
+      }
       if (vm.state === "waiting" && vm.wakeHostNs <= this.clock.nowNs) {
         // A halted guest sees the time until its timer, however late its turn comes; woken by input, the time until now.
         const timerInNs = Math.max(0, vm.clock.nextTimerNs() - vm.clock.nowNs());

@@ -55,6 +55,8 @@ export class Vm {
   readySinceNs = 0;
   /** Mechanisms that hold it suspended. */
   readonly suspendedBy = new Set<string>();
+  /** What it was doing when it was suspended, and does again afterwards. */
+  suspendedFrom: Exclude<VmState, "suspended" | "exited"> = "ready";
   /** Steps at which the next checkpoint falls, and between checkpoints; Infinity for none. */
   checkpointSteps = Infinity;
   checkpointEverySteps = Infinity;

@@ -392,3 +392,25 @@ Deno.test("a saved state without a plugin's part is refused by its name", () => 
   const saved = host.save(vm);
   assertThrows(() => host.restore(vm, { ...saved, plugins: {} }), InputError, 'nothing of plugin "fake-executor"');
 });
+
+Deno.test("a halted VM's time goes on while it is suspended, again and again", async () => {
+  const { host, fake, vms: [vm] } = start({
+    scripts: { a: [{ arm: 20e6 }, "halt", { run: 100 }, { exit: 0 }] },
+    plugins: [
+      definePlugin({
+        name: "holder",
+        setup({ host, every }) {
+          every(100_000, () => {
+            for (const vm of host.vms) {
+              if (vm.suspendedBy.size > 0) host.resume(vm, "holder");
+              else host.suspend(vm, "holder");
+            }
+          });
+        },
+      }),
+    ],
+  });
+  await host.run({ untilNs: 1e9 });
+  assertEquals([vm.state, vm.clock.steps], ["exited", 100]);
+  assertEquals(fake.processor(vm).firedNs, [20e6]);
+});
