@@ -12,6 +12,7 @@ import {
   z,
 } from "../../core/mod.ts";
 import * as pc from "../pc/mod.ts";
+import * as x86 from "../x86/mod.ts";
 import { InputQueue } from "./input.ts";
 import { LineBuffer } from "./lines.ts";
 import { readPanic } from "./panic.ts";
@@ -55,10 +56,10 @@ export default definePlugin({
   name: "console",
   summary: "each VM's serial console: input, output, kernel panics",
   tier: "base",
-  requires: ["pc"],
+  requires: ["pc", "x86"],
   options: z.strictObject({}),
   setup({ on, service, port, perVm, provide, host }) {
-    const serialOf = service(pc.serial);
+    const serialOf = service(pc.serial), processorOf = service(x86.processor);
     const bytes = port(output), lines = port(line);
     const stateOf = perVm(() => new ConsoleState());
 
@@ -87,7 +88,7 @@ export default definePlugin({
     on(vmEnding, (exit, vm): VmExit => {
       const { panic } = stateOf(vm);
       if (panic === undefined || !endsOfPanic.includes(exit.reason)) return exit;
-      return { reason: "panic", status: DIED, detail: panic };
+      return { reason: "panic", status: DIED, detail: `${panic}\n${x86.describeRegisters(processorOf(vm))}` };
     });
 
     provide(consoleOf, stateOf);

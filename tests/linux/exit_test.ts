@@ -33,13 +33,14 @@ const panics: readonly [what: string, commands: readonly string[], reason: RegEx
   ],
 ];
 for (const [what, commands, reason] of panics) {
-  linuxTest(`a kernel that ${what} ends the machine with status 3 and the reason`, async (linux) => {
+  linuxTest(`a kernel that ${what} ends the machine with status 3, the reason and the registers`, async (linux) => {
     const machine = await restoreAt(linux, "shell");
     machine.type(commands.map((command) => `${command}\n`).join(""));
     await machine.runToEnd();
     const { exit } = machine.vm;
     assertEquals([exit?.reason, exit?.status], ["panic", 3]);
     assertMatch(exit?.detail ?? "", reason);
+    assertMatch(exit?.detail ?? "", /EAX=[^]*EIP=[^]*CR3=/);
     assertStringIncludes(machine.text, "Kernel panic - not syncing");
     // The kernel's own account of where it was.
     assertStringIncludes(machine.text, "Call Trace:");

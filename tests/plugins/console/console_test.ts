@@ -1,6 +1,6 @@
 // The console plugin on the base machine, with guests made here: input that is never lost, output, panics, saved states.
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { addVm, createHost } from "../../../cli/machine.ts";
 import { definePlugin, type Host, type Vm } from "../../../core/mod.ts";
 import { al, Assembler, dx } from "../../../guests/assembler/mod.ts";
@@ -115,6 +115,9 @@ for (const [what, text, last, reason, status] of ends) {
     const vm = addVm(host, { guest: printing(text, last), memoryMib: 1 });
     await host.run({ untilNs: 1e9 });
     assertEquals([vm.exit?.reason, vm.exit?.status], [reason, status]);
-    if (reason === "panic") assertEquals(vm.exit?.detail, PANIC);
+    if (reason !== "panic") return;
+    const [first, ...registers] = (vm.exit?.detail ?? "").split("\n");
+    assertEquals(first, PANIC);
+    assertMatch(registers.join("\n"), /^EAX=[^]*EIP=[^]*CR0=/);
   });
 }
