@@ -13,6 +13,10 @@ import * as pc from "../plugins/pc/mod.ts";
 import * as singleStep from "../plugins/single-step/mod.ts";
 import * as symbols from "../plugins/symbols/mod.ts";
 import * as trace from "../plugins/trace/mod.ts";
+import * as vga from "../plugins/vga/mod.ts";
+import * as virtio from "../plugins/virtio/mod.ts";
+import * as virtioBlock from "../plugins/virtio-block/mod.ts";
+import * as virtioConsole from "../plugins/virtio-console/mod.ts";
 import * as x86 from "../plugins/x86/mod.ts";
 import { userPath } from "./files.ts";
 
@@ -22,7 +26,7 @@ interface PluginModule {
 }
 
 const modules: readonly PluginModule[] = [
-  ...[memory, x86, pc, boot, console],
+  ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga],
   ...[bt],
   ...[symbols, trace, debug, singleStep],
 ];

@@ -33,6 +33,7 @@ const vmSchema = z.strictObject({
   kernel: z.string().optional().describe("path of a Linux bzImage"),
   initrd: z.string().optional().describe("path of its initial RAM disk"),
   append: z.string().optional().describe("the kernel command line"),
+  disk: z.union([z.string(), z.array(z.string())]).optional().describe("paths of disk images, each a virtio disk"),
   stdin: z.string().optional().describe("path of a file that is typed into the serial console"),
   options: z.record(z.string(), z.record(z.string(), z.unknown())).default({})
     .describe("this VM's options of a plugin, by the plugin's name"),

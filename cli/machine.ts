@@ -3,6 +3,7 @@
 import { Host, InputError, type RunLimits, unknownName, type Vm } from "../core/mod.ts";
 import { findGuest, type GuestImage, type GuestOptionValues, guests } from "../guests/mod.ts";
 import * as boot from "../plugins/boot/mod.ts";
+import * as symbols from "../plugins/symbols/mod.ts";
 import { choosePlugins, type PluginChoice } from "./catalogue.ts";
 import { DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES, DEFAULT_VM_MIB, MOST_HOST_MIB } from "./config.ts";
 
@@ -59,7 +60,7 @@ export function createHost(options: HostOptions = {}): Host {
 
 /** Admits a VM and loads its guest: it runs when the host does. */
 export function addVm(host: Host, options: VmOptions): Vm {
-  const { name, memoryMib, source } = resolveGuest(options.guest);
+  const { name, memoryMib, source, guestSymbols } = resolveGuest(options.guest);
   const vm = host.add({
     name: options.name ?? freeName(name, host.vms),
     memoryMib: options.memoryMib ?? memoryMib,
@@ -70,6 +71,9 @@ export function addVm(host: Host, options: VmOptions): Vm {
   });
   try {
     host.service(boot.loader).load(vm, source);
+    if (guestSymbols !== undefined && host.plugins.loaded.has("symbols")) {
+      host.service(symbols.symbolsOf)(vm).add([...guestSymbols].map(([name, address]) => ({ name, address })));
+    }
   } catch (cause) {
     vm.end({ reason: "failed", status: 2, detail: "its guest could not be loaded" });
     throw cause;
@@ -99,6 +103,8 @@ interface ResolvedGuest {
   readonly name: string;
   readonly memoryMib: number;
   readonly source: boot.BootSource;
+  /** Addresses of its labels. */
+  readonly guestSymbols?: ReadonlyMap<string, number>;
 }
 
 function resolveGuest(choice: GuestChoice): ResolvedGuest {
@@ -108,7 +114,8 @@ function resolveGuest(choice: GuestChoice): ResolvedGuest {
   const guest = findGuest(choice.use);
   if (guest === undefined) throw unknownName("guest", choice.use, guests.map((g) => g.name));
   try {
-    return { name: guest.name, memoryMib: guest.memoryMib, source: { image: guest.build(choice.options) } };
+    const image = guest.build(choice.options);
+    return { name: guest.name, memoryMib: guest.memoryMib, source: { image }, guestSymbols: image.symbols };
   } catch (cause) {
     // A guest says which of its options is wrong and what was expected.
     throw new InputError(cause instanceof Error ? cause.message : String(cause), { cause });

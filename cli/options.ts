@@ -8,6 +8,8 @@ export interface OptionSpec {
   readonly name: string;
   /** Name of the value in the help; an option without one is a switch. */
   readonly value?: string;
+  /** The value where the option is given without one. */
+  readonly implied?: string;
   /** May be given several times. */
   readonly repeats?: boolean;
   readonly help: string;
@@ -100,13 +102,13 @@ export function parseGiven(command: CommandSpec, args: readonly string[]): Given
     },
   });
   const values = new Map<string, string[]>();
-  for (const { name, value, repeats } of specs) {
+  for (const { name, value, implied, repeats } of specs) {
     const given = parsed[name];
     if (value === undefined) {
       if (given === true) values.set(name, []);
       continue;
     }
-    const texts = (Array.isArray(given) ? given : []).map(String);
+    const texts = (Array.isArray(given) ? given : []).map((text) => String(text) || (implied ?? ""));
     if (texts.length === 0) continue;
     if (texts.includes("") && !args.includes(`--${name}=`)) {
       throw new InputError(`option --${name} needs a value; write --${name}=${value} where it begins with a dash`);
@@ -137,7 +139,10 @@ export function commandHelp(command: CommandSpec): string {
 }
 
 function optionTable(options: readonly OptionSpec[]): string {
-  const rows = options.map(({ name, value, help }) => [value === undefined ? `--${name}` : `--${name} ${value}`, help]);
+  const rows = options.map(({ name, value, implied, help }) => {
+    const valueText = value === undefined ? "" : implied === undefined ? ` ${value}` : `[=${value}]`;
+    return [`--${name}${valueText}`, help];
+  });
   return table(rows, "  ");
 }
 

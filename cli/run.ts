@@ -1,9 +1,9 @@
 // The command `run`: one VM by options or many by a configuration file.
 
 import { dirname } from "@std/path";
-import { InputError, unknownName, z } from "../core/mod.ts";
+import { InputError, type PluginUse, unknownName, z } from "../core/mod.ts";
 import { findGuest, type GuestOptionValues } from "../guests/mod.ts";
-import { choosePlugins, isPluginPath, loadPlugin, type PluginChoice } from "./catalogue.ts";
+import { asUse, choosePlugins, isPluginPath, loadPlugin, type PluginChoice } from "./catalogue.ts";
 import {
   type Config,
   configJsonSchema,
@@ -14,11 +14,16 @@ import {
   readConfig,
   type VmSpec,
 } from "./config.ts";
+import { debuggingOptions, debuggingPlugins, DebuggingTools, readDebugging } from "./debugging.ts";
 import { callerFolder, readUserFile, userPath } from "./files.ts";
 import { addVm, createHost, defaultHostMib, type GuestChoice, type VmOptions } from "./machine.ts";
+import { runLockstep } from "./lockstep.ts";
 import type { CommandSpec, Given, OptionSpec } from "./options.ts";
 import { runSession, writeStderr } from "./session.ts";
 import * as console from "../plugins/console/mod.ts";
+
+/** The engine that another is compared with, where nobody says which. */
+const DEFAULT_LOCKSTEP = "single-step";
 
 /** Options of every command that runs VMs. */
 export const runOptions: readonly OptionSpec[] = [
@@ -32,6 +37,8 @@ export const runOptions: readonly OptionSpec[] = [
     repeats: true,
     help: "a plugin's option; guest.OPTION=VALUE: the guest's",
   },
+  { name: "disk", value: "FILE", repeats: true, help: "a disk image as a virtio disk: /dev/vda, then /dev/vdb" },
+  { name: "screen", help: "give the VM a VGA text screen, and print it at exit" },
   { name: "seed", value: "N", help: `seed of all random numbers; default ${DEFAULT_SEED}` },
   { name: "cpu-mhz", value: "N", help: `steps per microsecond of guest time; default ${DEFAULT_CPU_MHZ}` },
   { name: "for", value: "SECONDS", help: "end after so much host time" },
@@ -42,6 +49,13 @@ export const runOptions: readonly OptionSpec[] = [
   { name: "series", value: "FILE.csv", help: "write samples over host time" },
   { name: "every", value: "SECONDS", help: "host time between samples of --series; default 1" },
   { name: "state-hash", value: "N", help: "print a line `state-hash STEPS HASH` every N steps on stderr" },
+  ...debuggingOptions,
+  {
+    name: "lockstep",
+    value: "ENGINE",
+    implied: DEFAULT_LOCKSTEP,
+    help: `compare with another engine, step by step; default ${DEFAULT_LOCKSTEP}, x86 is the interpreter`,
+  },
   { name: "realtime", help: "idle guests wait as on a wall clock; default when stdin is a terminal" },
 ];
 
@@ -102,7 +116,10 @@ export async function runConfig(config: Config, given: Given, folder: string): P
   const guestOptions = sets.get("guest");
   sets.delete("guest");
   const without = splitList(given.list("without"));
-  const plugins = choosePlugins(await choices(config, given, folder), without);
+  const debugging = await readDebugging(given);
+  const tools = debuggingPlugins(debugging).map(asUse);
+  const chosen = choosePlugins(await choices(config, given, folder), without);
+  const plugins = [...chosen.filter((use) => !tools.some((tool) => tool.plugin === use.plugin)), ...tools];
   const perHost = new Map<string, Record<string, unknown>>(), perVm: Record<string, Record<string, unknown>> = {};
   for (const [name, options] of sets) {
     const plugin = plugins.find((use) => use.plugin.name === name)?.plugin;
@@ -114,27 +131,54 @@ export async function runConfig(config: Config, given: Given, folder: string): P
       else throw unknownName(`option of plugin "${name}"`, option, [...own, ...ofVm]);
     }
   }
+  if (given.has("screen")) perVm.vga = { ...perVm.vga, enabled: true };
+  if (given.has("disk") && config.vms.length > 1) {
+    throw new InputError("option --disk describes one VM; write `disk` into the configuration's VMs instead");
+  }
+  // Two runs side by side cannot share an image that they write: each keeps its changes to itself.
+  const diskMode = given.has("lockstep") ? "overlay" : "direct";
   const vms: VmOptions[] = [];
   for (const spec of config.vms) {
     const vm = await vmOptions(spec, folder, guestOptions);
+    const disks = [
+      ...[spec.disk ?? []].flat().map((path) => userPath(path, folder)),
+      ...given.list("disk").map((path) => userPath(path)),
+    ];
+    const ofVm = disks.length === 0 ? perVm : {
+      ...perVm,
+      "virtio-block": { disks: disks.map((file) => ({ file, mode: diskMode })), ...perVm["virtio-block"] },
+    };
     vms.push({
       ...vm,
       memoryMib: given.sizeMib("memory") ?? vm.memoryMib,
       cpuMhz: given.integer("cpu-mhz", 1, 10_000) ?? config.host.cpuMhz,
-      options: merge(vm.options ?? {}, perVm),
+      options: merge(vm.options ?? {}, ofVm),
     });
   }
   const hostMib = given.sizeMib("host-memory") ?? config.host.memoryMib ?? defaultHostMib(vms);
   if (hostMib > MOST_HOST_MIB) throw new InputError(`option --host-memory: ${hostMib} MiB; at most 4G`);
-  const host = createHost({
-    memoryMib: hostMib,
-    seed: given.integer("seed", 0) ?? config.host.seed,
-    plugins: plugins.map((use) => ({ ...use, options: { ...use.options, ...perHost.get(use.plugin.name) } })),
-    without,
-    log: (plugin, message) => writeStderr(`${plugin}: ${message}\n`),
-  });
-  for (const options of vms) addVm(host, options);
-  await typeFiles(config, host, folder);
+  const seed = given.integer("seed", 0) ?? config.host.seed;
+  const makeHost = async (uses: readonly PluginUse[]) => {
+    const host = createHost({
+      memoryMib: hostMib,
+      seed,
+      plugins: uses.map((use) => ({ ...use, options: { ...use.options, ...perHost.get(use.plugin.name) } })),
+      without,
+      log: (plugin, message) => writeStderr(`${plugin}: ${message}\n`),
+    });
+    for (const options of vms) addVm(host, options);
+    await typeFiles(config, host, folder);
+    return host;
+  };
+  const takesStdin = config.vms.length === 1 && config.vms[0].stdin === undefined;
+  const lockstepEngine = given.text("lockstep");
+  if (lockstepEngine !== undefined) {
+    if (tools.length > 0) throw new InputError("option --lockstep does not go with --trace, --break or --gdb");
+    const maxInstructions = given.integer("max-instructions", 1);
+    const until = given.text("until") || undefined;
+    return await runLockstep(makeHost, plugins, lockstepEngine, { maxInstructions, until, takesStdin });
+  }
+  const host = await makeHost(plugins);
   return await runSession(host, {
     forSeconds: given.seconds("for"),
     maxInstructions: given.integer("max-instructions", 1),
@@ -145,7 +189,9 @@ export async function runConfig(config: Config, given: Given, folder: string): P
     everySeconds: given.seconds("every"),
     stateHashEvery: given.integer("state-hash", 1),
     realtime: given.has("realtime") ? true : undefined,
-    takesStdin: config.vms.length === 1 && config.vms[0].stdin === undefined,
+    takesStdin,
+    showsScreen: given.has("screen"),
+    tools: debugging === undefined ? undefined : new DebuggingTools(host, debugging, writeStderr),
   });
 }
 
@@ -199,7 +245,7 @@ async function guestOf(
 }
 
 /** Texts as the types of the guest's options. */
-function typedOptions(guest: string, texts: Readonly<Record<string, string>>): GuestOptionValues {
+export function typedOptions(guest: string, texts: Readonly<Record<string, string>>): GuestOptionValues {
   const options = findGuest(guest)?.options ?? {};
   const typed = (name: string, text: string) => typeof options[name]?.default === "number" ? Number(text) : text;
   return Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, typed(name, text)]));
@@ -227,7 +273,7 @@ export function readSets(texts: readonly string[]): Map<string, Record<string, s
 }
 
 /** An option's value: JSON where the text is JSON, the text itself otherwise. */
-function jsonOrText(text: string): unknown {
+export function jsonOrText(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {

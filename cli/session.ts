@@ -3,7 +3,9 @@
 
 import { definePlugin, type Host, type RunLimits, type Vm, vmCheckpoint, vmExited } from "../core/mod.ts";
 import * as console from "../plugins/console/mod.ts";
+import * as vga from "../plugins/vga/mod.ts";
 import { setImmediate } from "node:timers";
+import type { DebuggingTools } from "./debugging.ts";
 import { makeReport, SeriesRecorder } from "./report.ts";
 import { InputPump } from "./stdin.ts";
 import { writeUserFile } from "./files.ts";
@@ -29,6 +31,10 @@ export interface SessionOptions {
   readonly realtime?: boolean;
   /** Whether standard input belongs to the console. */
   readonly takesStdin: boolean;
+  /** Print each VM's text screen at the end. */
+  readonly showsScreen?: boolean;
+  /** What looks at the guests, and may make the host stand still. */
+  readonly tools?: DebuggingTools;
 }
 
 /** The exit statuses of the command line. */
@@ -80,11 +86,28 @@ class Session {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
       for (const vm of host.vms) this.#writer.finish(vm);
       this.#writer.flush();
+      await options.tools?.close();
     }
+    if (options.showsScreen) this.#showScreens();
     const reason = this.#ending === undefined && this.#untilFound.size === 0 ? "limit" : "stopped";
     for (const vm of host.vms) vm.end({ reason, status: Status.success });
     await this.#writeResults((performance.now() - startedMs) / 1000);
     return this.#status();
+  }
+
+  /** Prints every VM's text screen, framed, without the blank lines at its end. */
+  #showScreens(): void {
+    const { host } = this;
+    for (const vm of host.vms) {
+      const screen = host.service(vga.screen)(vm);
+      const lines = screen === undefined ? ["(a graphics mode)"] : screen.lines.map((line) => line.trimEnd());
+      while (lines.length > 0 && lines.at(-1) === "") lines.pop();
+      const width = screen?.columns ?? 80;
+      const rule = "-".repeat(width);
+      const framed = [`+${rule}+`, ...lines.map((line) => `|${line.padEnd(width)}|`), `+${rule}+`];
+      const title = host.vms.length > 1 ? [vm.name] : [];
+      this.#writeStdout(new TextEncoder().encode(["", ...title, ...framed, ""].join("\n")));
+    }
   }
 
   async #runHost(pump: InputPump | undefined, realtime: boolean): Promise<void> {
@@ -95,23 +118,40 @@ class Session {
       pump?.refill();
       await nextMacrotask();
     };
+    const { tools } = options;
+    const isOver = () => this.#ending !== undefined || this.#untilFound.size > 0;
     const limits: RunLimits = {
       untilNs: endNs,
-      stop: () => this.#ending !== undefined || this.#untilFound.size > 0,
+      stop: () => isOver() || tools?.isStopped === true,
       breathe,
       awaitInput: async () => {
         this.#writer.flush();
-        return pump === undefined ? false : await pump.wait(this.#whenStopped);
+        return pump === undefined ? false : await pump.wait(Promise.race([this.#whenStopped, tools?.whenStopped]));
       },
     };
-    if (!realtime) return await host.run(limits);
-    const pace = new Pace(host);
     const isRunning = () => host.vms.some((vm) => vm.state !== "exited") && host.clock.nowNs < endNs;
-    while (isRunning() && !limits.stop?.()) {
+    if (!realtime) {
+      do {
+        await this.#standStill();
+        await host.run(limits);
+      } while (tools?.isStopped && isRunning() && !isOver());
+      return;
+    }
+    const pace = new Pace(host);
+    while (isRunning() && !isOver()) {
+      await this.#standStill();
       await host.run({ ...limits, untilNs: Math.min(endNs, pace.sliceEndNs()) });
       await breathe();
       await pace.catchUp((ms) => this.#pause(ms, pump));
     }
+  }
+
+  /** Waits while a debugger looks at a VM. */
+  async #standStill(): Promise<void> {
+    const { tools } = this.options;
+    if (!tools?.isStopped) return;
+    this.#writer.flush();
+    await Promise.race([tools.whenResumed(), this.#whenStopped]);
   }
 
   /** Waits, but no longer than until input arrives or the run is stopped. */
