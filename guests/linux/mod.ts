@@ -17,13 +17,10 @@ export { DEFAULT_INIT } from "./initramfs.ts";
  * What every boot of Debian's kernel here gets: the serial console, a fixed load address, and no ISA PnP scan or crypto
  * self-tests, which are over half of the instructions to init; a panic resets at once, so that it ends the run.
  */
-export const fastBootAppend = "console=ttyS0 nokaslr noisapnp cryptomgr.notests panic=-1";
+export const defaultAppend = "console=ttyS0 nokaslr noisapnp cryptomgr.notests panic=-1";
 
-/** For a machine whose only interrupt controller is the PIC pair. */
+/** Added for a boot that uses the PIC pair alone, neither APIC nor ACPI. */
 export const picOnlyAppend = "noapic nolapic acpi=off";
-
-/** The kernel command line of a boot without options of its own. */
-export const defaultAppend = `${fastBootAppend} ${picOnlyAppend}`;
 
 /** Which of Debian's i386 kernels: without PAE or with it. */
 export type LinuxFlavour = "686" | "686-pae";

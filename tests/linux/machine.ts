@@ -1,10 +1,11 @@
 // A host with one Linux VM as the tests here drive it: run to a text on the console or to a step, type a command, read what
 // it printed, take the state hash at regular steps.
 
+import type { PluginChoice } from "../../cli/catalogue.ts";
 import { addVm, createHost, type VmOptions } from "../../cli/machine.ts";
 import { DEFAULT_CPU_MHZ, DEFAULT_SHARES, DEFAULT_VM_MIB } from "../../cli/config.ts";
 import { definePlugin, type Host, type SavedVm, type Vm, vmCheckpoint } from "../../core/mod.ts";
-import { defaultAppend, type PreparedLinux } from "../../guests/linux/mod.ts";
+import { defaultAppend, picOnlyAppend, type PreparedLinux } from "../../guests/linux/mod.ts";
 import * as console from "../../plugins/console/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 
@@ -24,6 +25,10 @@ export type StateHash = readonly [steps: number, hash: string];
 export interface MachineOptions {
   /** Longest turn, in ns of host time. */
   readonly quantumNs?: number;
+  /** Added to the kernel's command line; default: what leaves it the PIC alone. */
+  readonly append?: string;
+  /** Plugins beside base. */
+  readonly plugins?: readonly PluginChoice[];
   /** VMs that run beside. */
   readonly companions?: readonly VmOptions[];
 }
@@ -39,7 +44,8 @@ export class Machine {
   #isStopped = false;
 
   private constructor(options: MachineOptions) {
-    this.host = createHost({ memoryMib: HOST_MIB, quantumNs: options.quantumNs, plugins: [this.#watcher()] });
+    const plugins = [...options.plugins ?? [], this.#watcher()];
+    this.host = createHost({ memoryMib: HOST_MIB, quantumNs: options.quantumNs, plugins });
     // Companions come first, so that neither the VM's number nor its frames are those of another machine's.
     for (const companion of options.companions ?? []) addVm(this.host, companion);
   }
@@ -48,7 +54,12 @@ export class Machine {
   static async powerOn(linux: PreparedLinux, options: MachineOptions = {}): Promise<Machine> {
     const machine = new Machine(options);
     const [kernel, initrd] = [await Deno.readFile(linux.kernel), await Deno.readFile(linux.initrd)];
-    const source = { kernel, kernelName: linux.kernel, initrd, append: defaultAppend };
+    const source = {
+      kernel,
+      kernelName: linux.kernel,
+      initrd,
+      append: `${defaultAppend} ${options.append ?? picOnlyAppend}`,
+    };
     machine.#vm = addVm(machine.host, { guest: { linux: source } });
     machine.#vm.checkpointEvery(HASH_EVERY_STEPS);
     return machine;

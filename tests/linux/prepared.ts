@@ -2,16 +2,26 @@
 // developer's tests are skipped and say why; in CI (CI=true) they fail.
 
 import { fromFileUrl } from "@std/path";
-import { LinuxUnavailable, type PreparedLinux, prepareLinux } from "../../guests/linux/mod.ts";
+import { type LinuxFlavour, LinuxUnavailable, type PreparedLinux, prepareLinux } from "../../guests/linux/mod.ts";
 
 /** Folder of packages, images and snapshots. */
 export const cacheDir = Deno.env.get("BALLAST_CACHE") ?? fromFileUrl(new URL("../../cache", import.meta.url));
 
-const prepared: PreparedLinux | LinuxUnavailable = await prepareLinux({ cacheDir, log: () => {} })
-  .catch((error: unknown) => {
+const prepared = await prepare("686");
+
+async function prepare(flavour: LinuxFlavour): Promise<PreparedLinux | LinuxUnavailable> {
+  return await prepareLinux({ cacheDir, flavour, log: () => {} }).catch((error: unknown) => {
     if (error instanceof LinuxUnavailable) return error;
     throw error;
   });
+}
+
+/** The kernel with PAE. Throws LinuxUnavailable. */
+export async function preparePae(): Promise<PreparedLinux> {
+  const pae = await prepare("686-pae");
+  if (pae instanceof LinuxUnavailable) throw pae;
+  return pae;
+}
 
 /** A test that needs Linux; `unless` says why a given Linux does not serve. */
 export function linuxTest(
