@@ -23,6 +23,7 @@ const tiers: readonly [Tier, string][] = [
   ["base", "base: alone runs any guest correctly"],
   ["enhanced", "enhanced: faster or denser, loaded unless --plugins says otherwise"],
   ["policy", "policy: answers questions, loaded when named"],
+  ["tool", "tool: looks at guests, loaded when named or by the options that need it"],
 ];
 
 export function listPlugins(given: Given): string {

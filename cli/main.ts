@@ -1,6 +1,7 @@
 // The command line: finds the command, prints help, and turns errors into one line and an exit status.
 
 import { InputError, unknownName } from "../core/mod.ts";
+import { inspect, inspectCommand } from "./inspect.ts";
 import { guestsCommand, listGuests, listPlugins, pluginsCommand } from "./lists.ts";
 import { linux, linuxCommand } from "./linux.ts";
 import { commandHelp, type CommandSpec, type Given, parseGiven, table } from "./options.ts";
@@ -19,6 +20,7 @@ const commands: readonly Command[] = [
   { spec: startCommand, run: start },
   { spec: runCommand, run },
   { spec: linuxCommand, run: linux },
+  { spec: inspectCommand, run: inspect },
   { spec: pluginsCommand, run: (given) => print(listPlugins(given)) },
   { spec: guestsCommand, run: () => print(listGuests()) },
   { spec: vectorsCommand, run: vectors },

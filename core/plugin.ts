@@ -8,8 +8,8 @@ import type { Counter, Series } from "./stats.ts";
 import type { DecideToken, ObserveToken, ReduceToken, ServiceToken } from "./token.ts";
 import type { Vm } from "./vm.ts";
 
-/** `base` alone runs any guest correctly; `enhanced` makes it faster or denser; `policy` answers questions only. */
-export type Tier = "base" | "enhanced" | "policy";
+/** `base` alone runs any guest correctly; `enhanced` is faster or denser; `policy` answers questions; `tool` looks on. */
+export type Tier = "base" | "enhanced" | "policy" | "tool";
 
 /** A plugin. `Options` is a strict zod object with a default and a description for every field. */
 export interface Plugin<Options extends z.ZodType = z.ZodType> {

@@ -15,6 +15,7 @@ export { type Divergence, Lockstep, type LockstepOptions, type LockstepSide } fr
 export default definePlugin({
   name: "debugger",
   summary: "breakpoints, watchpoints and single steps that guests cannot notice; gdb's remote protocol",
+  tier: "tool",
   requires: ["x86", "memory"],
   replaces: [x86.engine],
   options: z.strictObject({}),

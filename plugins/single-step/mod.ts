@@ -23,6 +23,7 @@ export class SingleStep implements x86.Engine {
 export default definePlugin({
   name: "single-step",
   summary: "reference engine: the interpreter, one instruction at a time",
+  tier: "tool",
   requires: ["x86"],
   replaces: [x86.engine],
   options: z.strictObject({}),

@@ -33,6 +33,7 @@ export function parseAddress(text: string, table: SymbolTable): number {
 export default definePlugin({
   name: "symbols",
   summary: "names of addresses, for traces and debuggers",
+  tier: "tool",
   requires: [],
   options: z.strictObject({}),
   setup({ provide }) {

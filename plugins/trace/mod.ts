@@ -17,6 +17,7 @@ export default definePlugin({
   name: "trace",
   summary:
     "what guests do as lines of text: instructions, exceptions, device accesses, address translation, interrupts",
+  tier: "tool",
   requires: ["x86", "symbols"],
   replaces: [x86.engine],
   options: z.strictObject({

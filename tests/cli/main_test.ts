@@ -187,7 +187,8 @@ Deno.test("Ctrl-C ends the run with status 130, and the statistics are written",
 Deno.test("a kernel panic on the console and the halt after it end the run with status 3", async () => {
   const text = "Kernel panic - not syncing: no init";
   const { status, stderr } = await ballast(["run", "--guest", "hello", "--set", `guest.text=${text}`]);
-  assertEquals([status, stderr], [3, `ballast: hello ended: panic: ${text}\n`]);
+  assertEquals(status, 3);
+  assert(stderr.startsWith(`ballast: hello ended: panic: ${text}\nEAX=`), stderr);
 });
 
 Deno.test("several VMs' lines carry their names", async () => {
