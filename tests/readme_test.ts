@@ -15,6 +15,7 @@ const shown: Readonly<Record<string, RegExp>> = {
   "task start": /Who ran how long[\s\S]*prime-3-shares +3000[\s\S]*What trapped[\s\S]*What machine memory holds/,
   "task linux": /uname -m\r?\ni686/,
   "--set guest.n=97": /isPrime\(97\) = 1/,
+  "task inspect --guest isprime": /mov ecx, edi +innocuous[\s\S]*prime +continuation +never/,
   "task run out/two.json": /busy: alu: checksum/,
   "task plugins --events": /core\.vmEnding +reduce/,
   "--plugins ./out/single-step.ts": /privileged: 500 iterations/,
@@ -45,7 +46,16 @@ async function runBlock(block: string): Promise<{ status: number; stdout: string
 
 Deno.test("the README has its parts in order", () => {
   const headings = [...readme.matchAll(/^## (.*)$/gm)].map((match) => match[1]);
-  const expected = ["Start", "Linux", "Run a guest", "Plugins", "Swap one", "Where results lie", "Work on it"];
+  const expected = [
+    "Start",
+    "Linux",
+    "Run a guest",
+    "Look inside",
+    "Plugins",
+    "Swap one",
+    "Where results lie",
+    "Work on it",
+  ];
   assertEquals(headings, expected);
   for (const command of Object.keys(shown)) {
     assert(blocks.some((block) => block.includes(command)), `no block of the README has "${command}"`);
