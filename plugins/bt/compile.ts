@@ -2,30 +2,44 @@
 // locals, one common exit. The budget for a unit is taken on the edge that leads to it, so that leaving for want of budget
 // can compute the flags in cold code; a unit's body has no check (design: budget).
 
-import { ESP, type Instruction } from "../x86/mod.ts";
+import { ESP, type Instruction, state as S } from "../x86/mod.ts";
 import { BUDGET, EIP, Emitter, ENTRY, Exit, STATUS } from "./emit/emitter.ts";
-import { emitPop, emitPush } from "./emit/instructions.ts";
+import type { ExitSite } from "./emit/exits.ts";
+import { emitPop, emitPush } from "./emit/stack.ts";
+import * as L from "./layout.ts";
+import { PARAMETER_COUNT_SHIFT, UNIT_MASK } from "./runtime.ts";
 import type { Region, Unit } from "./units.ts";
-import { FunctionBody, Op } from "./wasm.ts";
+import { Access, FunctionBody, HYPERVISOR, Op } from "./wasm.ts";
 
 /** Index of the imported function that chains to the translation at an EIP. */
 export const GOTO = 1;
 
 /**
  * Compiles a region whose page lies at linear address `linearPage`. The function takes an entry number and returns an exit
- * status; `entries` are the numbers' units.
+ * status; the parameter names the unit and its length (runtime.ts). Exits are added to `sites`; their statuses are indices in it plus one.
  */
-export function compileRegion(region: Region, linearPage: number, dataBank: number): FunctionBody {
+export function compileRegion(
+  region: Region,
+  linearPage: number,
+  dataBank: number,
+  sites: ExitSite[] = [],
+): FunctionBody {
   const body = new FunctionBody(1);
-  return new RegionCompiler(region, linearPage, dataBank, body).compile();
+  return new RegionCompiler(region, linearPage, dataBank, body, sites).compile();
 }
 
 class RegionCompiler {
   readonly #e: Emitter;
   #dispatch = 0;
 
-  constructor(readonly region: Region, readonly linearPage: number, dataBank: number, readonly f: FunctionBody) {
-    this.#e = new Emitter(f, dataBank);
+  constructor(
+    readonly region: Region,
+    readonly linearPage: number,
+    dataBank: number,
+    readonly f: FunctionBody,
+    sites: ExitSite[],
+  ) {
+    this.#e = new Emitter(f, dataBank, sites);
   }
 
   compile(): FunctionBody {
@@ -35,7 +49,8 @@ class RegionCompiler {
     const e = this.#e, { f } = this;
     e.emitPrologue(f);
     e.exitLabel = f.block();
-    this.#entryBudget();
+    this.#takeEntryBudget();
+    e.openSites();
     this.#dispatch = f.loop();
     const labels = region.units.map(() => f.block());
     f.get(ENTRY).brTable(labels.toReversed(), labels[0]);
@@ -45,25 +60,27 @@ class RegionCompiler {
     }
     f.op(Op.unreachable);
     f.end();
+    e.closeSites();
     f.end();
     e.emitEpilogue(f);
     f.get(STATUS).if();
     f.get(STATUS).op(Op.return).end();
+    f.constant(0).get(EIP).memory(Access.i32Store, HYPERVISOR, L.STATE + S.EIP * 4);
     f.get(EIP).returnCall(GOTO);
     return f;
   }
 
-  /** Takes the budget of the unit that is entered from outside. */
-  #entryBudget(): void {
-    const [unit] = this.region.units;
-    this.#takeBudget(unit, this.#eipOf(unit.offset), false);
+  /** Takes the steps of the unit that is entered from outside: who enters has seen that there are as many left. */
+  #takeEntryBudget(): void {
+    const { f } = this;
+    f.get(BUDGET).get(ENTRY).constant(PARAMETER_COUNT_SHIFT).op(Op.i32ShrU).op(Op.i32Sub).set(BUDGET);
+    f.get(ENTRY).constant(UNIT_MASK).op(Op.i32And).set(ENTRY);
   }
 
   /** Takes a unit's steps from the budget, or leaves before it. */
-  #takeBudget(unit: Unit, eip: number, storesFlags: boolean): void {
+  #takeBudget(unit: Unit, eip: number): void {
     const { f } = this;
     f.get(BUDGET).constant(unit.instructions.length).op(Op.i32LtS).if();
-    if (storesFlags) this.#e.storeFlags();
     this.#e.exitTo(eip, Exit.yield);
     f.end();
     f.get(BUDGET).constant(unit.instructions.length).op(Op.i32Sub).set(BUDGET);
@@ -95,7 +112,6 @@ class RegionCompiler {
       else return this.#ending(unit, instruction, index);
     }
     if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, index);
-    e.storeFlags();
     e.exitTo(this.#eipOf(unit.end), Exit.interpret);
   }
 
@@ -116,7 +132,7 @@ class RegionCompiler {
         return;
       case "call":
         emitPush(e, () => f.constant(next));
-        if (unit.taken !== undefined) this.#leave(() => f.constant(this.#eipOf(unit.taken ?? 0)));
+        if (unit.taken !== undefined) this.#goTo(unit.taken, undefined);
         return;
       case "callIndirect": {
         const target = e.temporary();
@@ -145,7 +161,7 @@ class RegionCompiler {
     pushEip?.();
     f.set(EIP);
     e.storeFlags();
-    f.constant(Exit.chain).set(STATUS).br(e.exitLabel);
+    f.constant(0).set(STATUS).br(e.exitLabel);
   }
 
   /** Continues at an offset of the page: a unit of this region, or outside. `after` is the unit whose code comes before, if any. */
@@ -154,9 +170,9 @@ class RegionCompiler {
     const index = this.region.indexOf.get(offset);
     if (index === undefined) return this.#leave(() => f.constant(this.#eipOf(offset)));
     const unit = this.region.units[index];
+    this.#takeBudget(unit, this.#eipOf(offset));
     // Flags that the unit overwrites unseen are computed only if the budget ends here.
     if (unit.liveIn !== 0) e.storeFlags();
-    this.#takeBudget(unit, this.#eipOf(offset), unit.liveIn === 0);
     if (after !== undefined && index === after + 1) return;
     f.constant(index).set(ENTRY).br(this.#dispatch);
   }

@@ -4,12 +4,23 @@
 
 import { Mode, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
 import type { Interpreter } from "../x86/mod.ts";
-import type { Vm } from "../../core/mod.ts";
+import type { ObservePort, Vm } from "../../core/mod.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import { Exit } from "./emit/emitter.ts";
-import { gotoFunction, MISS_TYPE, REGION_TYPE, SLOT_BITS, TYPES } from "./runtime.ts";
-import { findRegion } from "./units.ts";
+import { completeExit, type ExitSite } from "./emit/exits.ts";
+import type { Translation } from "./events.ts";
+import {
+  COUNT_SHIFT,
+  ENTRY_SHIFT,
+  entryWord,
+  gotoFunction,
+  MISS_TYPE,
+  REGION_TYPE,
+  SLOT_MASK,
+  TYPES,
+} from "./runtime.ts";
+import { findRegion, type Unit } from "./units.ts";
 import { encodeModule } from "./wasm.ts";
 
 type CodeFrames = x86CodeFrames;
@@ -25,16 +36,28 @@ export interface TranslatorOptions {
   readonly cacheRegions: number;
 }
 
-/** A compiled region and how to enter it. */
+/** A compiled region. */
 interface Fragment {
   readonly mpn: number;
-  readonly offset: number;
-  readonly eip: number;
+  /** Linear address of its page. */
+  readonly linearPage: number;
   readonly mode: number;
   readonly slot: number;
-  readonly enter: (entry: number) => number;
-  /** Byte ranges of the page that it was made from. */
-  readonly ranges: readonly (readonly [offset: number, length: number])[];
+  /** Its units, of which each can be entered. */
+  readonly units: readonly Unit[];
+}
+
+/** Where a region is entered: the jump cache's last word (runtime.ts). */
+interface Entry {
+  readonly fragment: Fragment;
+  readonly word: number;
+}
+
+/** The translations from one frame. */
+interface Page {
+  readonly fragments: Set<Fragment>;
+  /** By offset and mode. */
+  readonly entries: Map<number, Entry>;
 }
 
 export interface TranslatorStatistics {
@@ -70,8 +93,12 @@ export class Translator {
   readonly #words = new Int32Array(this.#hypervisor.buffer);
   readonly #table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SLOTS, maximum: TABLE_SLOTS });
   readonly #goto: WebAssembly.ExportValue;
-  /** By frame, then by offset and mode. */
-  readonly #fragments = new Map<number, Map<number, Fragment>>();
+  /** By frame. */
+  readonly #pages = new Map<number, Page>();
+  /** Rare exits of all regions. */
+  readonly #sites: ExitSite[] = [];
+  /** The regions' functions by slot. */
+  readonly #regions: ((entry: number) => number)[] = [];
   readonly #rewrites = new Map<number, number>();
   #nextSlot = 0;
   #active: Processor | undefined;
@@ -85,6 +112,7 @@ export class Translator {
     readonly interpreter: Interpreter,
     readonly processorOf: (vm: Vm) => Processor,
     readonly options: TranslatorOptions,
+    readonly translated: ObservePort<Translation>,
   ) {
     this.#machinePages = machine.buffer.byteLength / 65536;
     this.#words.fill(0xffffffff, L.JUMP_CACHE / 4);
@@ -100,22 +128,23 @@ export class Translator {
     if (cpu.tlb !== cpu.mmu.data.host) return this.interpreter.execute(vm);
     const words = this.#words;
     while (clock.steps < clock.deadlineSteps && cpu.attention === 0) {
-      const fragment = this.#find(cpu);
-      if (fragment === undefined) {
+      const word = this.#find(cpu);
+      const left = clock.deadlineSteps - clock.steps;
+      if (word < 0 || left < word >>> COUNT_SHIFT) {
         this.#interpret(cpu);
         continue;
       }
       this.statistics.dispatches++;
-      const left = clock.deadlineSteps - clock.steps;
       const budget = left < MOST_BUDGET ? left : MOST_BUDGET;
       words[L.BUDGET >> 2] = budget;
       cpu.blockSteps = clock.steps;
       cpu.index = 0;
-      const status = fragment.enter(0);
-      const done = budget - words[L.BUDGET >> 2];
-      clock.steps += done;
-      const stuck = status === Exit.interpret || (status === Exit.yield && done === 0);
-      if (stuck && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
+      const status = this.#regions[word & SLOT_MASK](word >>> ENTRY_SHIFT);
+      const site = status === 0 ? undefined : this.#sites[status - 1];
+      if (site !== undefined) completeExit(words, site);
+      clock.steps += budget - words[L.BUDGET >> 2];
+      // A region may leave for the interpreter at the very deadline.
+      if (site?.status === Exit.interpret && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
     }
   }
 
@@ -124,27 +153,24 @@ export class Translator {
   }
 
   discard(mpn: number, first: number, last: number): void {
-    const page = this.#fragments.get(mpn);
+    const page = this.#pages.get(mpn);
     if (page === undefined) return;
-    for (const [key, fragment] of page) {
-      const hit = fragment.ranges.some(([offset, length]) =>
-        (offset >> 6) <= last && ((offset + length - 1) >> 6) >= first
-      );
+    for (const fragment of page.fragments) {
+      const hit = fragment.units.some(({ offset, end }) => (offset >> 6) <= last && ((end - 1) >> 6) >= first);
       if (!hit) continue;
-      page.delete(key);
-      this.#forget(fragment);
+      this.#forget(page, fragment);
       this.statistics.invalidated++;
     }
     this.#rewrites.set(mpn, (this.#rewrites.get(mpn) ?? 0) + 1);
-    if (page.size === 0) this.#fragments.delete(mpn);
+    if (page.fragments.size === 0) this.#pages.delete(mpn);
   }
 
   addLines(mpn: number, lines: [number, number]): void {
-    const page = this.#fragments.get(mpn);
+    const page = this.#pages.get(mpn);
     if (page === undefined) return;
-    for (const { ranges } of page.values()) {
-      for (const [offset, length] of ranges) {
-        for (let line = offset >> 6; line <= (offset + length - 1) >> 6; line++) lines[line >> 5] |= 1 << (line & 31);
+    for (const { units } of page.fragments) {
+      for (const { offset, end } of units) {
+        for (let line = offset >> 6; line <= (end - 1) >> 6; line++) lines[line >> 5] |= 1 << (line & 31);
       }
     }
   }
@@ -173,30 +199,36 @@ export class Translator {
     return cpu;
   }
 
-  /** The translation at EIP, compiled now if the interpreter has come here often enough. */
-  #find(cpu: Processor): Fragment | undefined {
+  /** The entry of the translation at EIP, compiled now if the interpreter has come here often enough; or -1. */
+  #find(cpu: Processor): number {
     const needed = Mode.code32 | Mode.stack32 | Mode.flat;
-    if ((cpu.mode & needed) !== needed) return undefined;
+    if ((cpu.mode & needed) !== needed) return -1;
     const { r } = cpu;
     const isUser = r[S.CPL] === 3;
     const mode = cpu.mode | (isUser ? L.MODE_USER : 0);
     const eip = r[S.EIP];
     const bank = isUser ? L.INSTRUCTION_BANK_BYTES : 0;
-    const entry = L.INSTRUCTION_TLB + bank + ((eip >>> 12) & (L.INSTRUCTION_BANK_BYTES / 16 - 1)) * 16;
+    const tlb = L.INSTRUCTION_TLB + bank + ((eip >>> 12) & (L.INSTRUCTION_BANK_BYTES / 16 - 1)) * 16;
     const words = this.#words;
     // Not mapped in the instruction TLB: the interpreter fetches, and faults, first.
-    if (words[entry >> 2] !== (eip & 0xfffff000)) return undefined;
-    const mpn = words[(entry + L.TLB_MPN) >> 2];
+    if (words[tlb >> 2] !== (eip & 0xfffff000)) return -1;
+    const mpn = words[(tlb + L.TLB_MPN) >> 2];
     words[L.MODE >> 2] = mode;
     words[L.INSTRUCTION_BANK >> 2] = bank;
-    const offset = eip & 0xfff;
-    const known = this.#fragments.get(mpn)?.get(offset | (mode << 12));
-    const fragment = known?.eip === eip ? known : this.#translateIfHot(cpu, mpn, eip, mode);
-    if (fragment !== undefined) this.#remember(fragment);
-    return fragment;
+    const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
+    if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
+    const known = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
+    const linearPage = eip & 0xfffff000;
+    const entry = known?.fragment.linearPage === linearPage ? known : this.#translateIfHot(cpu, mpn, eip, mode);
+    if (entry === undefined) return -1;
+    words[at] = eip;
+    words[at + 1] = mode;
+    words[at + 2] = mpn;
+    words[at + 3] = entry.word;
+    return entry.word;
   }
 
-  #translateIfHot(cpu: Processor, mpn: number, eip: number, mode: number): Fragment | undefined {
+  #translateIfHot(cpu: Processor, mpn: number, eip: number, mode: number): Entry | undefined {
     const block = this.interpreter.blocks.find((mpn << 12) | (eip & 0xfff), cpu.mode);
     if (block === undefined) return undefined;
     const rewrites = this.#rewrites.get(mpn) ?? 0;
@@ -205,52 +237,68 @@ export class Translator {
     return this.#translate(mpn, eip, mode);
   }
 
-  #translate(mpn: number, eip: number, mode: number): Fragment | undefined {
-    const offset = eip & 0xfff;
+  #translate(mpn: number, eip: number, mode: number): Entry | undefined {
     const { unitInstructions, regionUnits, cacheRegions } = this.options;
-    const region = findRegion(this.bytes, mpn * 4096, offset, { cap: unitInstructions, units: regionUnits });
-    if (region.units.length === 0 || region.units[0].instructions.length === 0) return undefined;
+    const linearPage = eip & 0xfffff000;
+    const limits = { cap: unitInstructions, units: regionUnits };
+    const entries = this.#pages.get(mpn)?.entries;
+    const isKnown = (offset: number) => entries?.get(keyOf(offset, mode))?.fragment.linearPage === linearPage;
+    const region = findRegion(this.bytes, mpn * 4096, eip & 0xfff, limits, isKnown);
+    const { units } = region;
+    if (units.length === 0 || units[0].instructions.length === 0) return undefined;
     if (this.#nextSlot >= Math.min(cacheRegions, TABLE_SLOTS)) this.#flush();
     const slot = this.#nextSlot++;
-    const body = compileRegion(region, eip & 0xfffff000, mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0);
+    const body = compileRegion(region, linearPage, mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, this.#sites);
     const instance = this.#instantiate([{ type: REGION_TYPE, body, slot, exported: "enter" }], IMPORTS);
-    const ranges = region.units.map((unit) => [unit.offset, Math.max(1, unit.end - unit.offset)] as const);
-    const enter = instance.exports.enter as (entry: number) => number;
-    const fragment: Fragment = { mpn, offset, eip, mode, slot, enter, ranges };
-    let page = this.#fragments.get(mpn);
-    if (page === undefined) this.#fragments.set(mpn, page = new Map());
-    const replaced = page.get(offset | (mode << 12));
-    if (replaced !== undefined) this.#forget(replaced);
-    page.set(offset | (mode << 12), fragment);
-    for (const [at, length] of ranges) this.code.mark(mpn, at, Math.min(length, 4096 - at));
+    this.#regions[slot] = instance.exports.enter as (entry: number) => number;
+    const entry = this.#install({ mpn, linearPage, mode, slot, units });
+    for (const { offset, end } of units) this.code.mark(mpn, offset, Math.min(end, 4096) - offset);
     this.statistics.regions++;
-    this.statistics.units += region.units.length;
-    for (const unit of region.units) this.statistics.instructions += unit.instructions.length;
-    return fragment;
+    this.statistics.units += units.length;
+    for (const unit of units) this.statistics.instructions += unit.instructions.length;
+    if (this.translated.active) this.translated.emit({ mpn, eip, mode, region, body });
+    return entry;
   }
 
-  /** Puts a fragment into the jump cache. */
-  #remember({ eip, mode, mpn, slot }: Fragment): void {
-    const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
+  /** Makes a region known at each of its units that no other has; returns the entry of the first. */
+  #install(fragment: Fragment): Entry {
+    const { mpn, mode, units, linearPage, slot } = fragment;
+    let page = this.#pages.get(mpn);
+    if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new Map() });
+    const first = { fragment, word: entryWord(slot, 0, units[0].instructions.length) };
+    const { entries } = page;
+    for (const [index, { offset, instructions }] of units.entries()) {
+      const key = keyOf(offset, mode);
+      const other = entries.get(key)?.fragment;
+      // The frame is mapped at another address by now: what was made for the other one goes.
+      if (other !== undefined && other.linearPage !== linearPage) this.#forget(page, other);
+      if (index === 0) entries.set(key, first);
+      else if (!entries.has(key)) entries.set(key, { fragment, word: entryWord(slot, index, instructions.length) });
+    }
+    page.fragments.add(fragment);
+    return first;
+  }
+
+  /** Forgets a region. Its slot is not used again before the next flush. */
+  #forget(page: Page, fragment: Fragment): void {
+    const { linearPage, mode, slot, units } = fragment;
     const words = this.#words;
-    words[at] = eip;
-    words[at + 1] = mode;
-    words[at + 2] = mpn;
-    words[at + 3] = slot | (0 << SLOT_BITS);
-  }
-
-  /** Takes a fragment out of the jump cache. Its slot is not used again before the next flush. */
-  #forget({ eip, slot }: Fragment): void {
-    const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
-    if (this.#words[at + 3] === slot) this.#words.fill(-1, at, at + 4);
+    page.fragments.delete(fragment);
+    for (const { offset } of units) {
+      const key = keyOf(offset, mode);
+      if (page.entries.get(key)?.fragment === fragment) page.entries.delete(key);
+      const at = (L.JUMP_CACHE + L.jumpCacheIndex(linearPage | offset) * 16) >> 2;
+      if ((words[at + 3] & SLOT_MASK) === slot) words.fill(-1, at, at + 4);
+    }
     this.#table.set(slot, null);
   }
 
   /** Drops every translation: the cache is full. */
   #flush(): void {
-    this.#fragments.clear();
+    this.#pages.clear();
     this.#words.fill(-1, L.JUMP_CACHE >> 2);
     for (let slot = 0; slot < this.#nextSlot; slot++) this.#table.set(slot, null);
+    this.#regions.length = this.#sites.length = 0;
     this.#nextSlot = 0;
     this.statistics.flushes++;
   }
@@ -281,9 +329,18 @@ export class Translator {
   /** The slow path of an access: fills the TLB and returns the machine address, or -1 where the interpreter must do it. */
   readonly #miss = (linear: number, kind: number): number => {
     const cpu = this.#active;
-    return cpu === undefined ? -1 : cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
+    if (cpu === undefined) return -1;
+    const { invalidated } = this.statistics;
+    const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
+    // A walk that sets A or D bits may have written to a translation, even the one that runs: it must not go on.
+    return this.statistics.invalidated === invalidated ? address : -1;
   };
 }
 
+/** What tells the entries from one frame apart. */
+function keyOf(eip: number, mode: number): number {
+  return (eip & 0xfff) | (mode << 12);
+}
+
 /** Imports of a region's module, in the order of their indices. */
-const IMPORTS = [{ name: "miss", type: MISS_TYPE }, { name: "goto", type: REGION_TYPE }];
+export const IMPORTS = [{ name: "miss", type: MISS_TYPE }, { name: "goto", type: REGION_TYPE }];

@@ -9,6 +9,8 @@ export const STATE = 0;
 export const BUDGET = 1024;
 /** What the running mode is: see `keyMode`; and the offset of the instruction-TLB bank in use. */
 export const MODE = 1028, INSTRUCTION_BANK = 1032;
+/** Three words: where the flags' locals are left at a rare exit. */
+export const FLAG_SCRATCH = 1040;
 
 const BYTES_PER_ENTRY = 16;
 /** Both banks of the data TLB's host half, then those of the instruction TLB. */

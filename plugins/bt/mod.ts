@@ -5,6 +5,10 @@ import { definePlugin, z } from "../../core/mod.ts";
 import * as memory from "../memory/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { Translator } from "./engine.ts";
+import { translated } from "./events.ts";
+
+export * from "./events.ts";
+export * from "./inspect.ts";
 
 export default definePlugin({
   name: "bt",
@@ -18,7 +22,7 @@ export default definePlugin({
     regionUnits: z.int().min(1).max(256).default(32).describe("most translation units of a region; 1: no regions"),
     cacheRegions: z.int().min(1).max(65536).default(20000).describe("most regions in the translation cache"),
   }),
-  setup({ service, provide, options, stats }) {
+  setup({ service, port, provide, options, stats }) {
     const machine = service(memory.machine);
     const translator = new Translator(
       machine.memory,
@@ -27,6 +31,7 @@ export default definePlugin({
       service(x86.interpreter),
       service(x86.processor),
       options,
+      port(translated),
     );
     provide(x86.engine, translator);
     for (const [name, unit] of STATISTICS) stats.gauge(name, unit, () => translator.statistics[name]);

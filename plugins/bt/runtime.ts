@@ -12,20 +12,31 @@ export const TYPES: readonly FunctionType[] = [
 ];
 export const REGION_TYPE = 0, MISS_TYPE = 1;
 
-/** The jump cache's last word: slot in the low bits, entry number above. */
-export const SLOT_BITS = 20;
+/**
+ * The jump cache's last word: the region's slot, then its parameter: the number of the unit that is entered, and how many
+ * instructions it has, which the region takes from the budget.
+ */
+const UNIT_BITS = 8;
+export const ENTRY_SHIFT = 16, SLOT_MASK = (1 << ENTRY_SHIFT) - 1, UNIT_MASK = (1 << UNIT_BITS) - 1;
+/** Place of the number of instructions in the word, and in a region's parameter. */
+export const COUNT_SHIFT = ENTRY_SHIFT + UNIT_BITS, PARAMETER_COUNT_SHIFT = UNIT_BITS;
+
+/** That word. */
+export function entryWord(slot: number, unit: number, count: number): number {
+  return slot | (unit << ENTRY_SHIFT) | (count << COUNT_SHIFT);
+}
 
 /**
- * `goto(eip)`: tail-calls the translation at EIP, or returns 0 where there is none that surely holds, or no budget is left.
+ * `goto(eip)`: tail-calls the translation at EIP, or returns 0 where there is none that surely holds, or the budget
+ * is less than its first unit takes.
  */
 export function gotoFunction(): FunctionBody {
   const f = new FunctionBody(1);
   const EIP = 0;
-  const entry = f.local(I32), tlb = f.local(I32);
+  const entry = f.local(I32), tlb = f.local(I32), word = f.local(I32);
   const load = (base: number, at: number) => f.get(base).memory(Access.i32Load, HYPERVISOR, at);
   const global = (at: number) => f.constant(0).memory(Access.i32Load, HYPERVISOR, at);
   const miss = f.block();
-  global(L.BUDGET).constant(0).op(Op.i32LeS).brIf(miss);
   f.get(EIP).get(EIP).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
   f.constant(4).op(Op.i32Shl).tee(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE).get(EIP).op(Op.i32Ne).brIf(
     miss,
@@ -38,8 +49,9 @@ export function gotoFunction(): FunctionBody {
     .brIf(miss);
   load(tlb, L.INSTRUCTION_TLB + L.TLB_MPN);
   load(entry, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(miss);
-  load(entry, L.JUMP_CACHE + 12).constant(SLOT_BITS).op(Op.i32ShrU);
-  load(entry, L.JUMP_CACHE + 12).constant((1 << SLOT_BITS) - 1).op(Op.i32And);
+  load(entry, L.JUMP_CACHE + 12).tee(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
+  global(L.BUDGET).op(Op.i32GtS).brIf(miss);
+  f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).get(word).constant(SLOT_MASK).op(Op.i32And);
   f.returnCallIndirect(REGION_TYPE);
   f.end();
   f.constant(0);

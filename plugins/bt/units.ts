@@ -1,9 +1,10 @@
 // Translation units and regions. A translation unit is a basic block of at most so many instructions (BT paper 3.2); a region
 // is the set of units that can be reached from a hot one without leaving its page, compiled into one function.
 
-import { decode, type Instruction, type Operand, STATUS_FLAGS } from "../x86/mod.ts";
+import { decode, type Instruction, STATUS_FLAGS } from "../x86/mod.ts";
 import { flagEffects } from "../x86/mod.ts";
-import { type Emit, emitterOf, isPlainAddress } from "./emit/instructions.ts";
+import { emitterOf } from "./emit/instructions.ts";
+import { type Emit, isPlainAddress } from "./emit/operands.ts";
 
 /** How a unit ends. */
 export type Ending =
@@ -89,19 +90,28 @@ function endingOf(instruction: Instruction): Ending | undefined {
   return ending;
 }
 
+/** Handlers whose instructions may leave though they have no ModR/M operand in memory. */
+const LEAVING: ReadonlySet<string> = new Set([
+  ...["push", "pop", "pushSegment", "pushf", "popf", "leave", "call", "ret", "callIndirect"],
+  ...["movs", "stos", "lods", "cmps", "scas", "xlat", "div", "idiv", "cli", "sti"],
+]);
+/** Handlers with a ModR/M operand that they do not access. */
+const NOT_ACCESSING: ReadonlySet<string> = new Set(["lea", "nop"]);
+/** Handlers that leave flags which the manual calls undefined as they were, on the interpreter's named processor. */
+const KEEPING: ReadonlySet<string> = new Set(["mul", "imul1", "imul", "div", "idiv", "bt"]);
+
 /** Whether emitted code may leave in the middle of an instruction, so that all flags can be seen there. */
-function mayLeave(instruction: Instruction): boolean {
-  const { handler, operands } = instruction.row;
-  return (instruction.isMemory && handler !== "lea" && handler !== "nop") ||
-    ["push", "pop", "leave", "div", "idiv", "call", "ret", "callIndirect"].includes(handler) ||
-    operands.some((operand: Operand) => operand[0] === "O");
+function mayLeave({ isMemory, row }: Instruction): boolean {
+  return (isMemory && !NOT_ACCESSING.has(row.handler)) || LEAVING.has(row.handler);
 }
 
 function liveIn(instructions: readonly UnitInstruction[]): number {
   let live = STATUS_FLAGS;
   for (const { instruction } of instructions.toReversed()) {
-    const { reads, writes } = flagEffects(instruction);
-    live = mayLeave(instruction) ? STATUS_FLAGS : (live & ~(writes & ~reads)) | (reads & STATUS_FLAGS);
+    const effects = flagEffects(instruction);
+    const kept = KEEPING.has(instruction.row.handler) ? effects.undefined : 0;
+    const overwritten = effects.writes & ~effects.reads & ~kept;
+    live = mayLeave(instruction) ? STATUS_FLAGS : (live & ~overwritten) | (effects.reads & STATUS_FLAGS);
   }
   return live & STATUS_FLAGS;
 }
@@ -112,12 +122,16 @@ export interface Region {
   readonly indexOf: ReadonlyMap<number, number>;
 }
 
-/** Finds the units that are reachable from `offset` within the page. */
+/**
+ * Finds the units that are reachable from `offset` within the page, up to those at offsets that `isKnown` says are translated
+ * already: they are chained to, for compiling code twice costs more than the way between two regions.
+ */
 export function findRegion(
   bytes: Uint8Array,
   page: number,
   offset: number,
   limits: { cap: number; units: number },
+  isKnown: (offset: number) => boolean = () => false,
 ): Region {
   const units: Unit[] = [];
   const indexOf = new Map<number, number>();
@@ -125,13 +139,16 @@ export function findRegion(
   while (pending.length > 0 && units.length < limits.units) {
     const at = pending.shift();
     if (at === undefined || indexOf.has(at) || at < 0 || at >= 4096) continue;
+    if (at !== offset && isKnown(at)) continue;
     const unit = findUnit(bytes, page, at, limits.cap);
     if (unit.instructions.length === 0 && at !== offset) continue;
     indexOf.set(at, units.length);
     units.push(unit);
     // The fall-through first, so that it tends to lie next.
     if (unit.next !== undefined && (unit.ending === "jcc" || unit.ending === "next")) pending.unshift(unit.next);
-    if (unit.taken !== undefined && unit.ending !== "call") pending.push(unit.taken);
+    if (unit.taken !== undefined) pending.push(unit.taken);
+    // Where calls return to is entered from outside; it belongs here, because what follows it does.
+    if (unit.ending === "call" || unit.ending === "callIndirect") pending.push(unit.end);
   }
   return { units, indexOf };
 }

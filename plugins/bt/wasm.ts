@@ -195,6 +195,18 @@ export class FunctionBody {
     return this;
   }
 
+  /** memory.copy within machine memory: destination, source and length are on the stack. */
+  memoryCopy(): this {
+    this.code.byte(0xfc).unsigned(10).byte(0).byte(0);
+    return this;
+  }
+
+  /** memory.fill in machine memory: destination, byte and length are on the stack. */
+  memoryFill(): this {
+    this.code.byte(0xfc).unsigned(11).byte(0);
+    return this;
+  }
+
   block(type = VOID): number {
     this.code.byte(0x02).byte(type);
     return ++this.depth;

@@ -5,22 +5,31 @@
 import { FS, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
+import type { ExitSite } from "./exits.ts";
 import { Access, type FunctionBody, HYPERVISOR, I32, MACHINE, Op } from "../wasm.ts";
 
-/** How a region is left: chained to whatever is at EIP; one instruction to interpret at EIP; back to the dispatcher. */
-export const Exit = { chain: 0, interpret: 1, yield: 2 } as const;
+/** What the dispatcher does after a region was left at a site: have the instruction at EIP interpreted; look again. */
+export const Exit = { interpret: 1, yield: 2 } as const;
 
 /** Locals of a region's function. Parameter 0 is the entry's number. */
 export const ENTRY = 0;
 const REGISTERS = 1, FLAG_RESULT = 9, FLAG_AUX = 10;
+/** STATUS is 0 where the region is left to be chained to whatever is at EIP, else a site's index plus one. */
 export const BUDGET = 11, EIP = 12, STATUS = 13;
 export const FIXED_LOCALS = 13;
+/** Names of the locals from 0, for people: the fixed ones, then those of the two flag states. Temporaries have none. */
+export const LOCAL_NAMES = [
+  ...["entry", "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"],
+  ...["flagResult", "flagAux", "budget", "eip", "status"],
+  ...["left0", "right0", "result0", "left1", "right1", "result1"],
+];
 
 /** Index of the imported slow path. */
 export const MISS = 0;
 
 /** Bits of FLAG_AUX that a 32-bit operation's carries leave: CF, CF xor OF, AF. */
 const AUX_CARRIES = 0xc0000000 | 0, AUX_AF = 8;
+const PAGE_MASK = 0xfffff000 | 0;
 
 /**
  * Where the status flags are. `stored`: in FLAG_RESULT and FLAG_AUX. Otherwise an operation of `bits` whose operands and
@@ -38,6 +47,12 @@ export interface FlagState {
 
 const STORED: FlagState = { kind: "stored", bits: 32, a: 0, b: 0, result: FLAG_RESULT };
 
+/** An instruction that is undone when the one after it leaves. */
+interface Restart {
+  readonly eip: number;
+  readonly undo: () => void;
+}
+
 export class Emitter {
   flags: FlagState = STORED;
   /** Registers read or written anywhere in the region: loaded at its entry; and written: stored at its exits. */
@@ -49,12 +64,17 @@ export class Emitter {
   incomplete = 0;
   /** Label of the common exit. */
   exitLabel = 0;
+  /** Labels of exits at a site, by where the flags are: stored, or in one of the two sets of locals. */
+  readonly #siteLabels = [0, 0, 0];
   readonly #temporaries: number[] = [];
   #temporary = 0;
   readonly #flagLocals: number[][];
   #flagSet = 0;
+  /** Where exits of the present instruction, and of the next one, restart instead of at its own EIP. */
+  #restart: Restart | undefined;
+  #next: Restart | undefined;
 
-  constructor(readonly f: FunctionBody, readonly dataBank: number) {
+  constructor(readonly f: FunctionBody, readonly dataBank: number, readonly sites: ExitSite[] = []) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
     this.#flagLocals = [0, 1].map(() => [f.local(I32), f.local(I32), f.local(I32)]);
   }
@@ -66,6 +86,21 @@ export class Emitter {
     this.nextEip = nextEip;
     this.incomplete = incomplete;
     this.#temporary = 0;
+    this.#restart = this.#next;
+    this.#next = undefined;
+  }
+
+  /**
+   * Makes exits of the next instruction restart at the present one, whose effects `undo` takes back: for an instruction that
+   * has a meaning only together with the one that follows (STI).
+   */
+  fuse(undo: () => void): void {
+    this.#next = { eip: this.eip, undo };
+  }
+
+  /** A local that outlasts the instruction. */
+  keptLocal(): number {
+    return this.f.local(I32);
   }
 
   temporary(): number {
@@ -178,6 +213,30 @@ export class Emitter {
     f.end();
   }
 
+  /**
+   * As `translate`, for a run of elements of `bits` that lies in one page: its address is good for the whole run only where
+   * the fast path has the page, so that a page with code in it leaves the region.
+   */
+  translateRun(bits: 8 | 16 | 32, isWrite: boolean): void {
+    const { f } = this;
+    const linear = this.temporary(), entry = this.temporary();
+    const isHit = () => {
+      f.get(entry);
+      f.memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (isWrite ? L.TLB_WRITE : L.TLB_READ));
+      f.get(linear).constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
+    };
+    f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And).set(entry);
+    isHit();
+    f.op(Op.i32Eqz).if();
+    f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).constant(-1).op(Op.i32Eq);
+    isHit();
+    f.op(Op.i32Eqz).op(Op.i32Or).if();
+    this.exitInstruction();
+    f.end().end();
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + L.TLB_ADDEND).get(linear);
+    f.op(Op.i32Add);
+  }
+
   /** Pops a machine address and pushes the value there, zero-extended. */
   load(bits: 8 | 16 | 32): void {
     const access = bits === 8 ? Access.i32Load8U : bits === 16 ? Access.i32Load16U : Access.i32Load;
@@ -207,14 +266,41 @@ export class Emitter {
 
   /** Leaves before the present instruction, to have it interpreted: its fault, or its slow access, is the interpreter's. */
   exitInstruction(): void {
-    this.storeFlags();
-    this.f.get(BUDGET).constant(this.incomplete).op(Op.i32Add).set(BUDGET);
-    this.exitTo(this.eip, Exit.interpret);
+    const restart = this.#restart;
+    restart?.undo();
+    const incomplete = this.incomplete + (restart === undefined ? 0 : 1);
+    this.exitAt({ eip: restart?.eip ?? this.eip, incomplete, status: Exit.interpret, flags: this.flags });
   }
 
-  /** Leaves to a constant EIP. The flags must have been stored. */
-  exitTo(eip: number, status: number): void {
-    this.f.constant(eip).set(EIP).constant(status).set(STATUS).br(this.exitLabel);
+  /** Leaves between two instructions to a constant EIP. */
+  exitTo(eip: number, status: ExitSite["status"]): void {
+    this.exitAt({ eip, incomplete: 0, status, flags: this.flags });
+  }
+
+  /** Leaves at a site of its own. */
+  exitAt(site: ExitSite): void {
+    const { flags } = site;
+    const set = flags.kind === "stored" ? 0 : 1 + this.#flagLocals.findIndex(([a]) => a === flags.a);
+    this.sites.push(site);
+    this.f.constant(this.sites.length).set(STATUS).br(this.#siteLabels[set]);
+  }
+
+  /** Opens the blocks that exits at a site branch out of. The common exit's is around them. */
+  openSites(): void {
+    for (const set of [0, 1, 2]) this.#siteLabels[set] = this.f.block();
+  }
+
+  /** Ends these blocks: what comes before must not fall through. The flags' locals go to the scratch words. */
+  closeSites(): void {
+    const { f } = this;
+    for (const set of [2, 1, 0]) {
+      f.end();
+      if (set === 0) return;
+      for (const [index, local] of this.#flagLocals[set - 1].entries()) {
+        f.constant(0).get(local).memory(Access.i32Store, HYPERVISOR, L.FLAG_SCRATCH + index * 4);
+      }
+      f.br(this.#siteLabels[0]);
+    }
   }
 
   // Flags.
@@ -432,7 +518,6 @@ export class Emitter {
     for (const register of this.written) store(REGISTERS + register, L.STATE + register * 4);
     store(FLAG_RESULT, L.STATE + S.FLAG_RESULT * 4);
     store(FLAG_AUX, L.STATE + S.FLAG_AUX * 4);
-    store(EIP, L.STATE + S.EIP * 4);
     store(BUDGET, L.BUDGET);
   }
 }
