@@ -24,6 +24,7 @@ export const Header = {
   kernel_alignment: 0x230,
   xloadflags: 0x236,
   cmdline_size: 0x238,
+  payload_length: 0x24c,
   pref_address: 0x258,
   init_size: 0x260,
 } as const;
@@ -82,7 +83,9 @@ export function readBzImage(file: Uint8Array, name: string): BzImage {
   const headerEnd = Header.header + u8(Header.jump_length);
   const kernelAt = ((u8(Header.setup_sects) || DEFAULT_SETUP_SECTORS) + 1) * SECTOR_BYTES;
   const kernelBytes = u32(Header.syssize) * PARAGRAPH_BYTES;
-  if (file.length < kernelAt + kernelBytes || file.length < headerEnd) {
+  // Linux pads its payload to whole paragraphs; a program without one may end within its last (memtest86+ does).
+  const leastBytes = kernelAt + kernelBytes - (u32(Header.payload_length) === 0 ? PARAGRAPH_BYTES - 1 : 0);
+  if (file.length < leastBytes || file.length < headerEnd) {
     throw refuse(`truncated: ${file.length} bytes where its header says ${kernelAt + kernelBytes}; fetch it again`);
   }
   if ((u8(Header.loadflags) & LOADED_HIGH) === 0) throw refuse("a zImage, loaded low; expected a bzImage");

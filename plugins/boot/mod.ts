@@ -18,6 +18,7 @@ import {
 } from "./services.ts";
 
 export * from "./services.ts";
+export { findMultibootHeader } from "./multiboot.ts";
 
 export default definePlugin({
   name: "boot",

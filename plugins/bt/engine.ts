@@ -21,6 +21,7 @@ import {
   TYPES,
 } from "./runtime.ts";
 import { findRegion, type Unit } from "./units.ts";
+import { walksThroughCode } from "./walks.ts";
 import { encodeModule } from "./wasm.ts";
 
 type CodeFrames = x86CodeFrames;
@@ -329,11 +330,8 @@ export class Translator {
   /** The slow path of an access: fills the TLB and returns the machine address, or -1 where the interpreter must do it. */
   readonly #miss = (linear: number, kind: number): number => {
     const cpu = this.#active;
-    if (cpu === undefined) return -1;
-    const { invalidated } = this.statistics;
-    const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
-    // A walk that sets A or D bits may have written to a translation, even the one that runs: it must not go on.
-    return this.statistics.invalidated === invalidated ? address : -1;
+    if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0)) return -1;
+    return cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
   };
 }
 

@@ -299,12 +299,11 @@ export class Mmu {
         this.#rights(pde, pde, isWrite) | Right.large,
       );
     }
-    if (commit) this.#mark(pdeAddress, pde, false);
     const pteAddress = ((pde & 0xfffff000) >>> 0) + ((linear >>> 10) & 0xffc);
     const pte = this.readPhysical32(pteAddress);
     if (!(pte & PTE_P)) return this.#fault(linear, 0, isUser, commit);
     if (this.#denied(pde & pte, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
-    if (commit) this.#mark(pteAddress, pte, isWrite);
+    if (commit) this.#markBoth(pdeAddress, pde, pteAddress, pte, isWrite);
     return this.#result(pte >>> 12, this.#rights(pde, pte, isWrite));
   }
 
@@ -330,13 +329,12 @@ export class Mmu {
       const firstPpn = physicalOf(pde & 0xffe00000, pdeHigh) / 4096;
       return this.#result(firstPpn + ((linear >>> 12) & 0x1ff), this.#rights(pde, pde, isWrite) | Right.large);
     }
-    if (commit) this.#mark(pdeAddress, pde, false);
     const pteAddress = physicalOf(pde, pdeHigh) + ((linear >>> 9) & 0xff8);
     const pte = this.readPhysical32(pteAddress), pteHigh = this.readPhysical32(pteAddress + 4);
     if (!(pte & PTE_P)) return this.#fault(linear, 0, isUser, commit);
     if (pteHigh & PAE_HIGH_RESERVED) return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
     if (this.#denied(pde & pte, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
-    if (commit) this.#mark(pteAddress, pte, isWrite);
+    if (commit) this.#markBoth(pdeAddress, pde, pteAddress, pte, isWrite);
     return this.#result(physicalOf(pte, pteHigh) / 4096, this.#rights(pde, pte, isWrite));
   }
 
@@ -361,6 +359,15 @@ export class Mmu {
   #mark(address: number, entry: number, isDirty: boolean): void {
     const marked = entry | PTE_A | (isDirty ? PTE_D : 0);
     if (marked !== entry) this.writePhysical32(address, marked);
+  }
+
+  /**
+   * Marks a directory's entry and the page's, which a translation has used. A walk that faults marks neither: software may
+   * not rely on that (SDM 3A 4.8), but it is what the 80386 does.
+   */
+  #markBoth(pdeAddress: number, pde: number, pteAddress: number, pte: number, isDirty: boolean): void {
+    this.#mark(pdeAddress, pde, false);
+    this.#mark(pteAddress, pte, isDirty);
   }
 
   #fault(linear: number, code: number, isUser: boolean, commit: boolean): undefined {

@@ -3,6 +3,7 @@
 
 import type { Ppn, SwapFile } from "../../plugins/memory/mod.ts";
 import { definePlugin, type Plugin, turnEnded, type Vm, vmExited } from "../../core/mod.ts";
+import * as bt from "../../plugins/bt/mod.ts";
 import * as console from "../../plugins/console/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import * as x86 from "../../plugins/x86/mod.ts";
@@ -111,11 +112,13 @@ const stealing = () =>
 
 const meddlers = { listeners, sampling, sharing, swapping, stealing } as const;
 
-/** Base, base with each, base with all. */
+/** Base, base with each, base with all; the same under the translator. */
 export const pluginSets: readonly PluginSet[] = [
   { name: "base", plugins: () => [] },
   ...Object.entries(meddlers).map(([name, make]) => ({ name: `base and ${name}`, plugins: () => [make()] })),
   { name: "base and all of these", plugins: () => Object.values(meddlers).map((make) => make()) },
+  { name: "bt", plugins: () => [bt.default] },
+  { name: "bt and all of these", plugins: () => [bt.default, ...Object.values(meddlers).map((make) => make())] },
 ];
 
 function running(vms: readonly Vm[]): Vm[] {

@@ -9,6 +9,8 @@ import { bitsOf, type Chooser, modify } from "./operands.ts";
 
 /** Place of ZF in EFLAGS. */
 const ZF_BIT = 6;
+/** The part of an address that lies in its page, and the last of them at which a quadword does. */
+const PAGE_OFFSET = 4095, LAST_OFFSET = 4088;
 
 /** The accumulator gets the old value either way: where they are equal it has it already. */
 const cmpxchg: Chooser = (instruction) => {
@@ -54,7 +56,11 @@ const cmpxchg8b: Chooser = (instruction) => (e) => {
   const linear = e.temporary(), lower = e.temporary(), upper = e.temporary();
   const low = e.temporary(), high = e.temporary(), isEqual = e.temporary(), status = e.temporary();
   e.pushAddress(instruction);
-  f.tee(linear);
+  // Across pages, filling in the upper one could give the lower one's frame away.
+  f.tee(linear).constant(PAGE_OFFSET).op(Op.i32And).constant(LAST_OFFSET).op(Op.i32GtU).if();
+  e.exitInstruction();
+  f.end();
+  f.get(linear);
   e.translate(32, true);
   f.set(lower).get(linear).constant(4).op(Op.i32Add);
   e.translate(32, true);

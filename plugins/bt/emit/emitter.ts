@@ -215,9 +215,9 @@ export class Emitter {
 
   /**
    * As `translate`, for a run of elements of `bits` that lies in one page: its address is good for the whole run only where
-   * the fast path has the page, so that a page with code in it leaves the region.
+   * the fast path has the page, so that a page with code in it leaves the region. Without `mayFill`, so does a miss.
    */
-  translateRun(bits: 8 | 16 | 32, isWrite: boolean): void {
+  translateRun(bits: 8 | 16 | 32, isWrite: boolean, mayFill: boolean): void {
     const { f } = this;
     const linear = this.temporary(), entry = this.temporary();
     const isHit = () => {
@@ -228,11 +228,14 @@ export class Emitter {
     f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And).set(entry);
     isHit();
     f.op(Op.i32Eqz).if();
-    f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).constant(-1).op(Op.i32Eq);
-    isHit();
-    f.op(Op.i32Eqz).op(Op.i32Or).if();
-    this.exitInstruction();
-    f.end().end();
+    if (mayFill) {
+      f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).constant(-1).op(Op.i32Eq);
+      isHit();
+      f.op(Op.i32Eqz).op(Op.i32Or).if();
+      this.exitInstruction();
+      f.end();
+    } else this.exitInstruction();
+    f.end();
     f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + L.TLB_ADDEND).get(linear);
     f.op(Op.i32Add);
   }

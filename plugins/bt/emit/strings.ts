@@ -48,13 +48,14 @@ function pushFlagsOther(e: Emitter): void {
 
 function movs(e: Emitter, bits: Bits): void {
   const { f } = e;
-  const from = e.temporary();
+  const value = e.temporary();
   f.get(e.register(ESI));
   e.translate(bits, false);
-  f.set(from).get(e.register(EDI));
-  e.translate(bits, true);
-  f.get(from);
+  // Read before the destination is looked at: that may set bits in what is read, or give its frame away.
   e.load(bits);
+  f.set(value).get(e.register(EDI));
+  e.translate(bits, true);
+  f.get(value);
   e.store(bits);
   advance(e, bits, ESI, EDI);
 }
@@ -129,7 +130,13 @@ function checkCount(e: Emitter, bits: Bits, bytes: number): void {
 /** Sets `machine` to the machine address of `bytes` bytes at an index register, or leaves. They lie in one page of plain memory. */
 function translateRun(
   e: Emitter,
-  run: { readonly register: number; readonly bytes: number; readonly bits: Bits; readonly isWrite: boolean },
+  run: {
+    readonly register: number;
+    readonly bytes: number;
+    readonly bits: Bits;
+    readonly isWrite: boolean;
+    readonly mayFill: boolean;
+  },
   machine: number,
 ): void {
   const { f } = e;
@@ -137,7 +144,7 @@ function translateRun(
   f.get(linear).constant(PAGE_OFFSET).op(Op.i32And).get(run.bytes).op(Op.i32Add).constant(PAGE_BYTES).op(Op.i32GtU);
   leaveIf(e);
   f.get(linear);
-  e.translateRun(run.bits, run.isWrite);
+  e.translateRun(run.bits, run.isWrite, run.mayFill);
   f.set(machine);
 }
 
@@ -162,8 +169,9 @@ function repeatMovs(e: Emitter, bits: Bits): void {
   const bytes = e.temporary(), from = e.temporary(), to = e.temporary();
   f.get(e.register(ECX)).if();
   checkCount(e, bits, bytes);
-  translateRun(e, { register: ESI, bytes, bits, isWrite: false }, from);
-  translateRun(e, { register: EDI, bytes, bits, isWrite: true }, to);
+  // Neither page may be filled in: filling in the one may set bits in the other, or give its frame away.
+  translateRun(e, { register: ESI, bytes, bits, isWrite: false, mayFill: false }, from);
+  translateRun(e, { register: EDI, bytes, bits, isWrite: true, mayFill: false }, to);
   // Where the destination begins inside the source, each element read may be one that was written.
   f.get(to).get(from).op(Op.i32Sub).get(bytes).op(Op.i32LtU);
   leaveIf(e);
@@ -177,7 +185,7 @@ function repeatStos(e: Emitter, bits: Bits): void {
   const bytes = e.temporary(), to = e.temporary(), end = e.temporary();
   f.get(e.register(ECX)).if();
   checkCount(e, bits, bytes);
-  translateRun(e, { register: EDI, bytes, bits, isWrite: true }, to);
+  translateRun(e, { register: EDI, bytes, bits, isWrite: true, mayFill: true }, to);
   if (bits === 8) f.get(to).get(e.register(EAX)).get(bytes).memoryFill();
   else {
     // Zero, nearly always, is a fill; another value is stored element by element.

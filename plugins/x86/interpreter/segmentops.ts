@@ -147,11 +147,10 @@ function arpl(cpu: Processor, op: Operation): void {
   requireProtected(cpu);
   const rpl = cpu.r[op.instruction.reg] & 3;
   const { isMemory, rm } = op.instruction;
-  const address = isMemory ? writeAddress(cpu, op, 2) : 0;
-  if (isMemory) cpu.checkWrite(address, 2);
-  const selector = isMemory ? cpu.read16(address) : cpu.r16[halfIndex(rm)];
+  const selector = isMemory ? cpu.read16(readAddress(cpu, op, 2)) : cpu.r16[halfIndex(rm)];
   const adjusts = (selector & 3) < rpl;
-  if (adjusts && isMemory) cpu.write16(address, (selector & ~3) | rpl);
+  // A selector that stays as it is may lie in a read-only segment or page.
+  if (adjusts && isMemory) cpu.write16(writeAddress(cpu, op, 2), (selector & ~3) | rpl);
   else if (adjusts) cpu.r16[halfIndex(rm)] = (selector & ~3) | rpl;
   setZf(cpu, adjusts);
 }

@@ -87,13 +87,20 @@ Deno.test("a machine just large enough takes the kernel, one MiB less does not",
 });
 
 const whole = handmadeKernel();
+/** The unit in which the header gives the file's size. */
+const PARAGRAPH_BYTES = 16;
 const withByte = (offset: number, byte: number) => whole.with(offset, byte);
 const elf = Uint8Array.from([0x7f, 0x45, 0x4c, 0x46, ...new Uint8Array(1024)]);
 const badKernels: readonly [string, Uint8Array, string][] = [
   ["an empty file", new Uint8Array(), "the file is empty"],
   ["a file that ends before the header", whole.subarray(0, 0x205), "truncated: 517 bytes end before the setup header"],
   ["a file that ends in the header", whole.subarray(0, 0x240), "truncated: 576 bytes where its header says 2048"],
-  ["a file that lacks its last byte", whole.subarray(0, 2047), "truncated: 2047 bytes where its header says 2048"],
+  ["a file without its last paragraph", whole.subarray(0, 2032), "truncated: 2032 bytes where its header says 2048"],
+  [
+    "a compressed kernel that lacks its last byte",
+    withByte(Header.payload_length, 1).subarray(0, 2047),
+    "truncated: 2047 bytes where its header says 2048",
+  ],
   ["a text", new TextEncoder().encode("hello ".repeat(200)), 'not a Linux kernel: no "HdrS" at 0x202'],
   ["a boot sector without the magic", withByte(Header.header, 0), "not a Linux kernel"],
   ["an ELF file", elf, "an ELF file; give the bzImage"],
@@ -112,9 +119,14 @@ for (const [what, kernel, message] of badKernels) {
 }
 
 Deno.test("a kernel that is cut anywhere is refused, never half loaded", () => {
-  for (let length = 0; length < whole.length; length += 61) {
+  for (let length = 0; length <= whole.length - PARAGRAPH_BYTES; length += 61) {
     assertThrows(() => readBzImage(whole.subarray(0, length), "k"), InputError);
   }
+});
+
+Deno.test("a kernel without a payload may end within its last paragraph, as memtest86+ does", () => {
+  const unpadded = whole.subarray(0, whole.length - PARAGRAPH_BYTES + 1);
+  assertEquals(readBzImage(unpadded, "k").kernel, whole.subarray(1024, whole.length - PARAGRAPH_BYTES + 1));
 });
 
 Deno.test("an initrd that does not fit is refused with the sum", () => {

@@ -12,7 +12,8 @@ const ENTRY = 0x40, AT = L.CODE + ENTRY;
 const SECOND = L.CODE + L.PAGE, THIRD = L.CODE + 2 * L.PAGE, FOURTH = L.CODE + 3 * L.PAGE;
 const ROUNDS = 100, FOREVER = [0xeb, 0xfe];
 const SUM = ROUNDS * (ROUNDS - 1) / 2;
-const MAPPED = 7;
+/** Page-table entry bits: present, writable and user; accessed. */
+const MAPPED = 7, ACCESSED = 0x20;
 /** Enough for every program to come to its end. */
 const MOST_STEPS = 5000;
 
@@ -194,7 +195,22 @@ const programs: readonly Program[] = [
       [FOURTH - L.CODE + WALKED - 7]: [0x8b, 0x1d, ...word(WALKED_PAGE), 0xb8, ...word(L.DATA | MAPPED), ...FOREVER],
     },
     cpl: 0,
-    expected: { [EAX]: L.DATA | MAPPED | 0x20 },
+    expected: { [EAX]: L.DATA | MAPPED | ACCESSED },
+  },
+  {
+    what: "a page walk that sets the dirty bit in the very instruction that stores leaves that instruction as it was",
+    code: {
+      [ENTRY]: [0xc7, 0x05, ...word(L.PAGE_DIRECTORY + 8), ...word(FOURTH | MAPPED), ...jumpFrom(AT + 10, FOURTH)],
+      [FOURTH - L.CODE]: jumpFrom(FOURTH, FOURTH + WALKED - 11),
+      // MOV EAX, data; MOV EDI, the page; ADD [EDI], AH, whose ModR/M byte begins the entry; INC EAX; ADD [EAX], EAX. With
+      // the dirty bit it would read ADD [EDI + 40h], AH; ADD [EAX], EAX.
+      [FOURTH - L.CODE + WALKED - 11]: [
+        ...[0xb8, ...word(L.DATA + 0x100), 0xbf, ...word(WALKED_PAGE + 0x200), 0x00],
+        ...[...word(L.DATA | MAPPED | ACCESSED), ...FOREVER],
+      ],
+    },
+    cpl: 0,
+    expected: { [EAX]: L.DATA + 0x101 },
   },
 ];
 
