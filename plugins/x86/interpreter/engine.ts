@@ -19,6 +19,11 @@ const CS_BASE = S.BASE + 1, CS_LIMIT = S.LIMIT + 1;
 export class Interpreter implements Engine {
   readonly name = "interpreter";
 
+  readonly #crossings: ({ linear: number; bytes: Uint8Array; block: Block } | undefined)[] = Array.from(
+    { length: CROSSINGS },
+    () => undefined,
+  );
+
   constructor(readonly blocks: BlockCache, readonly processorOf: (vm: Vm) => Processor) {}
 
   execute(vm: Vm): void {
@@ -88,8 +93,16 @@ export class Interpreter implements Engine {
     return within;
   }
 
-  /** An instruction that crosses a page, or lies in no RAM: fetched byte by byte and not kept. */
+  /**
+   * An instruction that crosses a page, or lies in no RAM: fetched byte by byte each time, as the TLB must see it, and
+   * decoded again only if its bytes are not those of the last time.
+   */
   #crossing(cpu: Processor, linear: number): Block {
+    const at = (linear ^ (linear >>> 12)) & (CROSSINGS - 1);
+    const last = this.#crossings[at];
+    if (last !== undefined && last.linear === linear && last.block.mode === cpu.mode) {
+      if (last.bytes.every((byte, i) => cpu.mmu.fetchByte((linear + i) | 0) === byte)) return last.block;
+    }
     const codeSize = cpu.mode & Mode.code32 ? 32 : 16;
     const bytes = new Uint8Array(MAX_INSTRUCTION_LENGTH);
     for (let length = 1;; length++) {
@@ -99,9 +112,13 @@ export class Interpreter implements Engine {
       const operation = typeof instruction === "string"
         ? bindFailure(instruction === "truncated" ? "too-long" : instruction, cpu.mode)
         : bind(instruction, cpu.mode, 0);
-      return new Block(0, cpu.mode, [operation], operation.end);
+      const block = new Block(0, cpu.mode, [operation], operation.end);
+      this.#crossings[at] = { linear, bytes: bytes.slice(0, length), block };
+      return block;
     }
   }
 }
 
+/** Instructions across pages that are kept decoded, directly mapped. */
+const CROSSINGS = 256;
 const noOperations: readonly Operation[] = [];
