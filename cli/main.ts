@@ -8,6 +8,7 @@ import { commandHelp, type CommandSpec, type Given, parseGiven, table } from "./
 import { run, runCommand } from "./run.ts";
 import { Status, writeStderr } from "./session.ts";
 import { start, startCommand } from "./start.ts";
+import { suite, suiteCommand } from "./suite.ts";
 import { vectors, vectorsCommand } from "./vectors.ts";
 import project from "../deno.json" with { type: "json" };
 
@@ -24,6 +25,7 @@ const commands: readonly Command[] = [
   { spec: pluginsCommand, run: (given) => print(listPlugins(given)) },
   { spec: guestsCommand, run: () => print(listGuests()) },
   { spec: vectorsCommand, run: vectors },
+  { spec: suiteCommand, run: suite },
 ];
 
 /** Runs a command line; returns the exit status. Prints errors itself and throws nothing. */
@@ -32,7 +34,8 @@ export async function main(args: readonly string[]): Promise<number> {
     return await dispatch(args);
   } catch (cause) {
     if (cause instanceof InputError) {
-      writeStderr(`ballast: ${cause.message}\n`);
+      // One line, also where a plugin's own words, which are in it, are several.
+      writeStderr(`ballast: ${cause.message.trim().replaceAll(/\s*\n\s*/g, " ")}\n`);
       return Status.usage;
     }
     const text = cause instanceof Error ? cause.stack ?? cause.message : String(cause);

@@ -17,6 +17,7 @@ import { Pit, PIT_CONTROL, PIT_COUNTER_0, SYSTEM_CONTROL_B } from "./devices/pit
 import { SYSTEM_CONTROL_A, SystemControlA } from "./devices/port92.ts";
 import { POST_CODE, PostCode } from "./devices/post80.ts";
 import { CMOS_INDEX, Rtc } from "./devices/rtc.ts";
+import * as testDevice from "./devices/test_device.ts";
 import { COM1, COM2, Uart, UART_PORTS, type UartOptions } from "./devices/uart.ts";
 import { Backdoor, BACKDOOR_PORT, type Registers } from "./devices/vmware.ts";
 
@@ -30,6 +31,8 @@ export interface BoardOptions {
   /** The two APICs, and the rate of the local one's timer. */
   readonly apic: boolean;
   readonly busMhz: number;
+  /** The device that test images drive. */
+  readonly testDevice?: boolean;
   /** The processor's registers, for VMware's backdoor; without them there is none. */
   readonly backdoor?: () => Registers;
 }
@@ -130,6 +133,14 @@ export class Board implements StateOwner {
       );
     }
 
+    const test = options.testDevice ? new testDevice.TestDevice(setLine) : undefined;
+    if (test !== undefined) {
+      const { TEST_LINES, TEST_LINES_PORTS, TEST_MEMORY_BASE, TEST_MEMORY_BYTES } = testDevice;
+      bus.ports(vm, testDevice.TEST_REGISTER, testDevice.TEST_REGISTER_PORTS, "test register", test.register);
+      bus.ports(vm, TEST_LINES, TEST_LINES_PORTS, "test interrupt lines", test.lines);
+      bus.memory(vm, TEST_MEMORY_BASE, TEST_MEMORY_BYTES, "test memory", test.memory);
+    }
+
     // The APICs come first: restored, they know the levels that the 8259s then say again.
     const { apic, ioApic, pic, pit, com1, com2, keyboard, pci } = this;
     const owners: Record<string, StateOwner | undefined> = {
@@ -146,6 +157,7 @@ export class Board implements StateOwner {
       portA,
       post,
       dma,
+      test,
     };
     this.#owners = Object.entries(owners).flatMap(([name, owner]) => owner === undefined ? [] : [[name, owner]]);
   }

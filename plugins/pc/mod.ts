@@ -6,8 +6,9 @@ import * as x86 from "../x86/mod.ts";
 import { Board } from "./board.ts";
 import { IA32_APIC_BASE } from "./devices/local_apic.ts";
 import { BUS_MHZ, vmwareCpuid } from "./devices/vmware.ts";
+import { startBiosTimer } from "./firmware/bios_timer.ts";
 import { firmwareTables } from "./firmware/layout.ts";
-import { firmware, keyboard, pci, serial } from "./services.ts";
+import { biosTimer, firmware, keyboard, pci, serial } from "./services.ts";
 
 export * from "./services.ts";
 
@@ -27,6 +28,7 @@ export default definePlugin({
     busMhz: z.int().min(1).max(1000).default(BUS_MHZ).describe("rate of the local APIC's timer, before its divider"),
     startTime: z.iso.datetime().default("2026-01-01T00:00:00Z").describe("the guest's time of day (UTC) at power-on"),
     com2: z.boolean().default(false).describe("a second serial port"),
+    testDevice: z.boolean().default(false).describe("the device that test images for virtual machines drive"),
     pacedTransmit: z.boolean().default(false).describe("serial ports transmit at the programmed rate, not at once"),
     serialSettleMs: z.number().min(0).default(20)
       .describe("guest ms for which a serial driver must be idle before its first byte comes"),
@@ -42,6 +44,7 @@ export default definePlugin({
         acpi: options.acpi,
         apic: options.apic,
         busMhz: options.busMhz,
+        testDevice: options.testDevice,
         backdoor: options.vmware ? () => processor(vm) : undefined,
       })
     );
@@ -52,6 +55,7 @@ export default definePlugin({
     });
     provide(keyboard, (vm) => boards(vm).keyboard);
     provide(pci, (vm) => boards(vm).pci);
+    provide(biosTimer, (vm) => startBiosTimer(boards(vm).pic, boards(vm).pit));
     provide(firmware, (vm) => {
       const { eax: signature, edx: features } = processor(vm).hooks.cpuid(vm, LEAF_FEATURES, 0);
       const { acpi, apic, com2 } = options;

@@ -81,3 +81,6 @@ export interface FirmwareImage {
 
 /** ACPI's and the MultiProcessor Specification's tables of a VM, for whoever loads an operating system into it. */
 export const firmware = service<(vm: Vm) => readonly FirmwareImage[]>("pc.firmware");
+
+/** Lets a VM's timer tick as a BIOS does; returns the handler and its vector, to be written into memory. */
+export const biosTimer = service<(vm: Vm) => readonly FirmwareImage[]>("pc.biosTimer");

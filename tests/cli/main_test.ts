@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ballast, inTemporaryFolder } from "./command.ts";
 
-const commands = ["start", "run", "linux", "plugins", "guests", "vectors"];
+const commands = ["start", "run", "linux", "plugins", "guests", "vectors", "inspect", "suite"];
 
 Deno.test("help lists every command, and each has its own help", async () => {
   const { status, stdout } = await ballast(["--help"]);

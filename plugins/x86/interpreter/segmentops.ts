@@ -5,7 +5,7 @@ import * as D from "../descriptors.ts";
 import type { Processor } from "../processor.ts";
 import * as S from "../state.ts";
 import { type Binder, halfIndex, type Operation, readAddress, writeAddress } from "./operation.ts";
-import { pop16, pop32, push16, push32, setStackPointer, stackAddress } from "./stack.ts";
+import { pop16, pop32, push16, setStackPointer, stackAddress } from "./stack.ts";
 
 /** Operand of 16 bits: a register's low half, or memory. */
 export function readOperand16(cpu: Processor, op: Operation): number {

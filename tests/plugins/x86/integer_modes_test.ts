@@ -3,6 +3,7 @@
 import { assertEquals } from "@std/assert";
 import {
   CS,
+  DS,
   EAX,
   EBP,
   EBX,
@@ -184,4 +185,17 @@ Deno.test("a branch that is not taken does not look at its target", () => {
   cpu.r[ECX] = 1;
   assertEquals(execute(cpu, 0xe2, 0x7f), undefined);
   assertEquals([cpu.r[ECX], cpu.r[S.EIP]], [0, EIP + 2]);
+});
+
+Deno.test("ARPL writes to a read-only segment, which faults, only where it adjusts the selector", () => {
+  const ARPL_CX = [0x63, 0x0d, 0x00, 0x20, 0x00, 0x00], AT = 0x2000, GENERAL_PROTECTION = 13;
+  for (const [rpl, fault] of [[3, undefined], [1, undefined], [0, GENERAL_PROTECTION]] as const) {
+    const cpu = flatProcessor(0);
+    cpu.r[S.ATTRIBUTES + DS] &= ~S.SEG_WRITABLE;
+    cpu.updateMode();
+    poke(cpu, AT, Uint8Array.of(0xf0 | rpl, 0xff));
+    cpu.r[ECX] = 1;
+    assertEquals(execute(cpu, ...ARPL_CX), fault, `RPL ${rpl}`);
+    assertEquals([...peek(cpu, AT, 2)], [0xf0 | rpl, 0xff]);
+  }
 });
