@@ -77,8 +77,7 @@ export function assertLessOrEqual<T>(actual: T, expected: T, msg?: string): void
 export function assertThrows(fn: () => unknown): unknown;
 export function assertThrows<E extends Error>(
   fn: () => unknown,
-  // deno-lint-ignore no-explicit-any -- the package's own signature
-  ErrorClass: abstract new (...args: any[]) => E,
+  ErrorClass: abstract new (...args: never[]) => E,
   msgIncludes?: string,
   msg?: string,
 ): E;
@@ -103,8 +102,7 @@ export function assertThrows(
 export function assertRejects(fn: () => PromiseLike<unknown>): Promise<unknown>;
 export function assertRejects<E extends Error>(
   fn: () => PromiseLike<unknown>,
-  // deno-lint-ignore no-explicit-any -- the package's own signature
-  ErrorClass: abstract new (...args: any[]) => E,
+  ErrorClass: abstract new (...args: never[]) => E,
   msgIncludes?: string,
   msg?: string,
 ): Promise<E>;

@@ -4,12 +4,21 @@
 import type { Hasher, Saved, StateOwner, Vm, VmExit } from "../../core/mod.ts";
 import type { Bus } from "../x86/mod.ts";
 import { ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, SCI_IRQ } from "./devices/acpi_pm.ts";
+import { COPROCESSOR_ERROR, CoprocessorError } from "./devices/coprocessor.ts";
 import { DEBUG_EXIT, DEBUG_EXIT_PORTS, DebugExit } from "./devices/debug_exit.ts";
 import { Dma, DMA1, DMA1_PORTS, DMA2, DMA2_PORTS, DMA_PAGES, DMA_PAGES_PORTS } from "./devices/dma.ts";
 import { IO_APIC_BASE, IO_APIC_BYTES, IoApic } from "./devices/io_apic.ts";
 import { type ByteDevice, claimBytePorts } from "./devices/isa.ts";
 import { KBC_COMMAND, KBC_DATA, KeyboardController } from "./devices/keyboard.ts";
-import { AUX_IRQ, CLOCK_IRQ, IO_APIC_8259_INPUT, ioApicInputOf, KEYBOARD_IRQ, TIMER_IRQ } from "./devices/lines.ts";
+import {
+  AUX_IRQ,
+  CLOCK_IRQ,
+  COPROCESSOR_IRQ,
+  IO_APIC_8259_INPUT,
+  ioApicInputOf,
+  KEYBOARD_IRQ,
+  TIMER_IRQ,
+} from "./devices/lines.ts";
 import { LINT0, LOCAL_APIC_BASE, LOCAL_APIC_BYTES, LocalApic } from "./devices/local_apic.ts";
 import { CONFIG_ADDRESS, FIRMWARE_ROUTES, Pci, PCI_PORTS } from "./devices/pci.ts";
 import { ELCR1, Pic, PIC1_COMMAND, PIC2_COMMAND } from "./devices/pic.ts";
@@ -46,6 +55,7 @@ export class Board implements StateOwner {
   readonly com2: Uart | undefined;
   readonly keyboard: KeyboardController;
   readonly pci: Pci;
+  readonly coprocessor: CoprocessorError;
   readonly #owners: readonly [name: string, owner: StateOwner][];
 
   constructor(vm: Vm, bus: Bus, options: BoardOptions) {
@@ -116,6 +126,8 @@ export class Board implements StateOwner {
     this.pic.setLevelTriggered(FIRMWARE_ROUTES.reduce<number>((irqs, irq) => irqs | (1 << irq), 0));
 
     const portA = new SystemControlA(reset), post = new PostCode(), dma = new Dma();
+    this.coprocessor = new CoprocessorError(line(COPROCESSOR_IRQ));
+    claim(COPROCESSOR_ERROR, 1, "coprocessor error", this.coprocessor);
     claim(SYSTEM_CONTROL_A, 1, "system control A", portA);
     claim(POST_CODE, 1, "POST code", post);
     claim(DMA1, DMA1_PORTS, "DMA controller 1", dma);
@@ -142,7 +154,7 @@ export class Board implements StateOwner {
     }
 
     // The APICs come first: restored, they know the levels that the 8259s then say again.
-    const { apic, ioApic, pic, pit, com1, com2, keyboard, pci } = this;
+    const { apic, ioApic, pic, pit, com1, com2, keyboard, pci, coprocessor } = this;
     const owners: Record<string, StateOwner | undefined> = {
       apic,
       ioApic,
@@ -154,6 +166,7 @@ export class Board implements StateOwner {
       keyboard,
       pci,
       acpi,
+      coprocessor,
       portA,
       post,
       dma,

@@ -36,8 +36,8 @@ export default definePlugin({
   setup({ options, on, service, provide, perVm }) {
     const bus = service(x86.bus), processor = service(x86.processor);
     const startSeconds = Math.floor(Date.parse(options.startTime) / MS_PER_SECOND);
-    const boards = perVm((vm) =>
-      new Board(vm, bus, {
+    const boards = perVm((vm) => {
+      const board = new Board(vm, bus, {
         com2: options.com2,
         uart: { pacedTransmit: options.pacedTransmit, settleNs: options.serialSettleMs * NS_PER_MS },
         startSeconds,
@@ -46,8 +46,10 @@ export default definePlugin({
         busMhz: options.busMhz,
         testDevice: options.testDevice,
         backdoor: options.vmware ? () => processor(vm) : undefined,
-      })
-    );
+      });
+      processor(vm).fpu.onError = (level) => board.coprocessor.setFerr(level);
+      return board;
+    });
     provide(serial, (vm, port = 1) => {
       const uart = port === 1 ? boards(vm).com1 : boards(vm).com2;
       if (uart === undefined) throw new InputError(`VM "${vm.name}" has no COM2; set the option pc.com2`);

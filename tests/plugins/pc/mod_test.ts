@@ -33,6 +33,27 @@ Deno.test("a guest prints on COM1 and ends by the debug-exit port", async () => 
   assertEquals([sent, vm.exit?.reason, vm.exit?.status], [text, "debug-exit", EXIT_STATUS]);
 });
 
+Deno.test("an unmasked x87 error interrupts by IRQ 13 where CR0.NE is clear, and port F0h takes it back", async () => {
+  const HANDLER = 0x7d00, VECTOR = 0x75, UNMASKED_ZE = 0x37b, CONTROL_AT = 0x7e00;
+  const word = (value: number) => [value & 0xff, value >> 8];
+  const store = (at: number, value: number) => [0xc7, 0x06, ...word(at), ...word(value)];
+  const code = [
+    ...store(VECTOR * 4, HANDLER),
+    ...store(VECTOR * 4 + 2, 0),
+    ...store(CONTROL_AT, UNMASKED_ZE),
+    ...[0xdb, 0xe3, 0xd9, 0x2e, ...word(CONTROL_AT)], // FNINIT; FLDCW
+    ...[0xb0, 0xfb, 0xe6, 0x21, 0xb0, 0xdf, 0xe6, 0xa1, 0xfb], // only the cascade and IRQ 13; STI
+    ...[0xd9, 0xe8, 0xd9, 0xee, 0xde, 0xf9], // 1 / 0
+    ...[0xeb, 0xfe],
+  ];
+  const { host, vm } = boot(code);
+  // OUT F0h; the slave's request register by OCW3 must then be empty: it is the status that the guest ends with.
+  const handler = [0xe6, 0xf0, 0xb0, 0x0a, 0xe6, 0xa0, 0xe4, 0xa0, 0xe6, 0xf4];
+  host.service(memory.guest)(vm).write(HANDLER, Uint8Array.from(handler));
+  await host.run({ untilNs: 1e9 });
+  assertEquals([vm.exit?.reason, vm.exit?.status], ["debug-exit", 1]);
+});
+
 Deno.test("a halted guest is woken by the timer's interrupt, at the time that it asked for", async () => {
   const HANDLER = 0x7d00, COUNT = 11932; // 10 ms
   const code = [
