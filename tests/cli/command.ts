@@ -26,7 +26,8 @@ export async function ballast(args: readonly string[], options: CommandOptions =
   const command = new Deno.Command(Deno.execPath(), {
     args: ["run", "--quiet", ...permissions, `${projectFolder}/mod.ts`, ...args],
     cwd: options.cwd,
-    env: { NO_COLOR: "1" },
+    // Where the tests themselves were started is not where this command is given.
+    env: { NO_COLOR: "1", INIT_CWD: options.cwd ?? Deno.cwd() },
     stdin: options.stdin === undefined ? "null" : "piped",
     stdout: "piped",
     stderr: "piped",

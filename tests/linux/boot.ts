@@ -31,8 +31,8 @@ export interface BootRecord {
   /** The console from power-on to the first prompt. */
   readonly console: string;
   readonly hashes: readonly StateHash[];
-  /** Steps to the first prompt. */
-  readonly steps: number;
+  /** At the first prompt. */
+  readonly prompt: StateHash;
 }
 
 export interface Boot {
@@ -82,7 +82,8 @@ async function runBoot(linux: PreparedLinux, folder: string): Promise<void> {
     await write(`${folder}/${name}`, machine.host.save(machine.vm));
   }
   machine.audit();
-  const record: BootRecord = { console: machine.text, hashes: machine.hashes, steps: machine.vm.clock.steps };
+  const prompt: StateHash = [machine.vm.clock.steps, machine.host.stateHash(machine.vm)];
+  const record: BootRecord = { console: machine.text, hashes: machine.hashes, prompt };
   await write(`${folder}/${RECORD}`, record);
 }
 
