@@ -1,6 +1,6 @@
 // ADD, OR, ADC, SBB, AND, SUB, XOR, CMP, TEST, INC, DEC, NEG and NOT (Intel SDM 2A and 2B). The 32-bit forms that make up
-// most of a program's instructions have a function each, without an inner switch: the run loop's measured 114 M
-// instructions/s depend on it; the others go through alu8, alu16 and alu32.
+// most of a program's instructions have a function each, without an inner switch; the others go
+// through alu8, alu16 and alu32.
 
 import { Mmu } from "../mmu.ts";
 import type { Processor } from "../processor.ts";

@@ -1,7 +1,7 @@
 // The interpreter's inner loop: calls the handlers of a block's operations one after another. V8 compiles a call site that
 // has only ever seen one callee to a direct, often inlined call, and one that has seen many to a slow generic one; so each
-// handler that comes into use gets a call site of its own, in a switch generated here. Measured: 1.5 times the speed of one
-// shared site.
+// handler that comes into use gets a call site of its own, in a switch generated here. Measured: 1.1 times the speed of
+// one shared site, on the integer loop and on the first 600 M steps of a Linux boot.
 
 import type { Processor } from "../processor.ts";
 import type { Handler, Operation } from "./operation.ts";
