@@ -105,7 +105,7 @@ class RegionCompiler {
   #unit(unit: Unit, index: number): void {
     const e = this.#e;
     const count = unit.instructions.length;
-    e.flagsAreStored();
+    e.beginUnit();
     for (const [at, { offset, instruction, emit }] of unit.instructions.entries()) {
       e.beginInstruction(this.#eipOf(offset), this.#eipOf(offset + instruction.length), count - at);
       if (emit !== undefined) emit(e, instruction);

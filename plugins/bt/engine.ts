@@ -216,6 +216,7 @@ export class Translator {
     const mpn = words[(tlb + L.TLB_MPN) >> 2];
     words[L.MODE >> 2] = mode;
     words[L.INSTRUCTION_BANK >> 2] = bank;
+    words[L.FP_STATE >> 2] = floatingPointState(r);
     const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
     if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
     const known = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
@@ -333,6 +334,16 @@ export class Translator {
     if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0)) return -1;
     return cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
   };
+}
+
+/** MXCSR's mask of every exception and its precision flag; these and the bits that must be clear (SDM 1, 10.2.3). */
+const MXCSR_FAST = 0x1fa0, MXCSR_FAST_MASK = 0xffe0;
+
+/** FP_STATE of layout.ts. */
+function floatingPointState(r: Int32Array): number {
+  if ((r[S.CR0] & (S.CR0_EM | S.CR0_TS)) !== 0) return 0;
+  if ((r[S.CR4] & S.CR4_OSFXSR) === 0) return L.FP_X87;
+  return L.FP_X87 | L.FP_SSE | ((r[S.MXCSR] & MXCSR_FAST_MASK) === MXCSR_FAST ? L.FP_SSE_FAST : 0);
 }
 
 /** What tells the entries from one frame apart. */

@@ -9,6 +9,15 @@ export const STATE = 0;
 export const BUDGET = 1024;
 /** What the running mode is: see `keyMode`; and the offset of the instruction-TLB bank in use. */
 export const MODE = 1028, INSTRUCTION_BANK = 1032;
+/**
+ * What floating-point and vector code may assume, as a set of the bits below; computed at every entry from the dispatcher.
+ * It is no part of a translation's key: kernel code would be translated once for each process's MXCSR.
+ */
+export const FP_STATE = 1036;
+/** x87 and MMX may run (CR0.EM and CR0.TS clear); SSE may run (CR4.OSFXSR too). */
+export const FP_X87 = 1, FP_SSE = 2;
+/** MXCSR: every exception masked, round to nearest, neither FTZ nor DAZ, and the precision flag is set already. */
+export const FP_SSE_FAST = 4;
 /** Three words: where the flags' locals are left at a rare exit. */
 export const FLAG_SCRATCH = 1040;
 

@@ -73,6 +73,8 @@ export class Emitter {
   /** Where exits of the present instruction, and of the next one, restart instead of at its own EIP. */
   #restart: Restart | undefined;
   #next: Restart | undefined;
+  /** Bits of FP_STATE that the unit has tested already. */
+  #testedFloatingPoint = 0;
 
   constructor(readonly f: FunctionBody, readonly dataBank: number, readonly sites: ExitSite[] = []) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
@@ -265,6 +267,25 @@ export class Emitter {
     else this.pushRegister(instruction.rm, bits);
   }
 
+  /**
+   * Leaves before the present instruction unless FP_STATE has all bits of `needed` (layout.ts). Tested once per unit: only the
+   * interpreter changes what it is computed from. Who emits such a change, or a call-out, says so by `forgetFloatingPoint`.
+   */
+  requireFloatingPoint(needed: number): void {
+    const { f } = this;
+    const untested = needed & ~this.#testedFloatingPoint;
+    if (untested === 0) return;
+    this.#testedFloatingPoint |= untested;
+    f.constant(0).memory(Access.i32Load, HYPERVISOR, L.FP_STATE).constant(untested).op(Op.i32And);
+    f.constant(untested).op(Op.i32Ne).if();
+    this.exitInstruction();
+    f.end();
+  }
+
+  forgetFloatingPoint(): void {
+    this.#testedFloatingPoint = 0;
+  }
+
   // Exits.
 
   /** Leaves before the present instruction, to have it interpreted: its fault, or its slow access, is the interpreter's. */
@@ -322,6 +343,12 @@ export class Emitter {
   /** At a block's start: the flags are where a predecessor stored them. */
   flagsAreStored(): void {
     this.flags = STORED;
+  }
+
+  /** Begins a unit: nothing is known of its predecessors. */
+  beginUnit(): void {
+    this.flagsAreStored();
+    this.forgetFloatingPoint();
   }
 
   /** Computes the flags into their two locals, from what they are known to come from. Changes no symbolic state. */
