@@ -47,8 +47,31 @@ export const PDPTE = 72;
 export const MSR_BIOS_SIGN = 80;
 /** MXCSR, and the eight XMM registers of four words each, from the least significant up (SDM 1, 10.2). */
 export const MXCSR = 81, XMM = 96;
-/** Words of the whole block. */
-export const STATE_WORDS = 128;
+/** First word of the x87 FPU's part, whose layout is `X87` (x87/fpu.ts owns it). */
+export const X87_STATE = 128;
+/**
+ * The x87 FPU's words, counted from the start of the block. SIGNIFICAND: eight of 64 bits, by physical register.
+ * SIGN_EXPONENT: eight halves. TAG: eight bytes, 1 where the register is empty. PENDING is 1 where an exception waits. STATUS
+ * has no C1: that is in ROUNDED_UP, at its place, because nearly every instruction writes it. CONTROL follows STATUS, so that
+ * one load has both.
+ */
+export const X87 = {
+  SIGNIFICAND: X87_STATE,
+  SIGN_EXPONENT: X87_STATE + 16,
+  TAG: X87_STATE + 20,
+  TOP: X87_STATE + 22,
+  PENDING: X87_STATE + 23,
+  STATUS: X87_STATE + 24,
+  CONTROL: X87_STATE + 25,
+  ROUNDED_UP: X87_STATE + 26,
+  INSTRUCTION_SELECTOR: X87_STATE + 27,
+  INSTRUCTION_OFFSET: X87_STATE + 28,
+  OPCODE: X87_STATE + 29,
+  DATA_OFFSET: X87_STATE + 30,
+  DATA_SELECTOR: X87_STATE + 31,
+} as const;
+/** Words of the FPU's part, and of the whole block. */
+export const X87_WORDS = 32, STATE_WORDS = X87_STATE + X87_WORDS;
 
 /** Values of INTERRUPT_SHADOW: a load of SS also holds back debug traps (SDM 3A, 6.8.3). */
 export const Shadow = { none: 0, sti: 1, stackLoad: 2 } as const;

@@ -46,8 +46,8 @@ function fxsave(cpu: Processor, op: Operation): void {
   write(MXCSR_MASK, MXCSR_BITS);
   for (let position = 0; position < REGISTERS; position++) {
     const register = (fpu.top + position) % REGISTERS, at = X87_REGISTERS + position * X87_STRIDE;
-    write(at, fpu.lo[register] | 0);
-    write(at + 4, fpu.hi[register] | 0);
+    write(at, fpu.significands[register * 2] | 0);
+    write(at + 4, fpu.significands[register * 2 + 1] | 0);
     cpu.write16((image + at + 8) | 0, fpu.se[register]);
   }
   for (let word = 0; word < XMM_WORDS; word++) write(XMM_REGISTERS + word * 4, r[S.XMM + word]);
@@ -71,8 +71,8 @@ function fxrstor(cpu: Processor, op: Operation): void {
   fpu.dataSelector = read(DATA_SELECTOR) & 0xffff;
   for (let position = 0; position < REGISTERS; position++) {
     const register = (fpu.top + position) % REGISTERS, at = X87_REGISTERS + position * X87_STRIDE;
-    fpu.lo[register] = read(at);
-    fpu.hi[register] = read(at + 4);
+    fpu.significands[register * 2] = read(at);
+    fpu.significands[register * 2 + 1] = read(at + 4);
     fpu.se[register] = cpu.read16((image + at + 8) | 0);
   }
   fpu.updatePending(nativeErrors(cpu));

@@ -52,13 +52,13 @@ export function storeXmmLow(cpu: Processor, register: number, from: Lanes, words
 
 /** MMX register n is the significand of physical x87 register n. */
 export function loadMmx(fpu: Fpu, register: number, into: Lanes): void {
-  into.u32[0] = fpu.lo[register];
-  into.u32[1] = fpu.hi[register];
+  into.u32[0] = fpu.significands[register * 2];
+  into.u32[1] = fpu.significands[register * 2 + 1];
 }
 
 export function storeMmx(fpu: Fpu, register: number, from: Lanes): void {
-  fpu.lo[register] = from.u32[0];
-  fpu.hi[register] = from.u32[1];
+  fpu.significands[register * 2] = from.u32[0];
+  fpu.significands[register * 2 + 1] = from.u32[1];
   fpu.se[register] = MMX_SIGN_EXPONENT;
 }
 

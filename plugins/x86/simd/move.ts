@@ -61,7 +61,7 @@ function movdToMmx(cpu: Processor, op: Operation): void {
 
 function movdFromMmx(cpu: Processor, op: Operation): void {
   const fpu = requireMmx(cpu);
-  storeDoubleword(cpu, op, fpu.lo[op.reg] | 0);
+  storeDoubleword(cpu, op, fpu.significands[op.reg * 2] | 0);
   enterMmx(fpu);
 }
 

@@ -2,6 +2,7 @@
 // its operand (Intel SDM 1, 8.1). The instructions in instructions/ work on it; the processor owns it and saves it.
 
 import type { Saved, StateOwner } from "../../../core/mod.ts";
+import { X87, X87_STATE, X87_WORDS } from "../state.ts";
 import { ALL_EXCEPTIONS, classify, Float80, FpuEnvironment, INVALID, NORMAL_CLASS, ZERO_CLASS } from "./float80.ts";
 
 /** Status-word bits above the exception flags (SDM 1, 8.1.3). */
@@ -23,32 +24,29 @@ const REGISTER = REGISTERS - 1, ALL_REGISTERS = 0xff;
 /** Two-bit tags (SDM 1, 8.1.7). */
 const TAG_VALID = 0, TAG_ZERO = 1, TAG_SPECIAL = 2, TAG_EMPTY = 3;
 
+/** Words by their place in the FPU's part of the state block (state.ts). */
+const TOP = X87.TOP - X87_STATE, PENDING = X87.PENDING - X87_STATE;
+const STATUS = X87.STATUS - X87_STATE, ROUNDED_UP = X87.ROUNDED_UP - X87_STATE, CONTROL = X87.CONTROL - X87_STATE;
+const INSTRUCTION_OFFSET = X87.INSTRUCTION_OFFSET - X87_STATE, OPCODE = X87.OPCODE - X87_STATE;
+const INSTRUCTION_SELECTOR = X87.INSTRUCTION_SELECTOR - X87_STATE;
+const DATA_OFFSET = X87.DATA_OFFSET - X87_STATE, DATA_SELECTOR = X87.DATA_SELECTOR - X87_STATE;
+
 const tagged = new Float80();
 
-/** The state owner. Stack positions count from the top, registers of the typed arrays are physical. */
+/**
+ * The state owner. Stack positions count from the top, registers of the typed arrays are physical. Everything lies in the
+ * processor's state block (state.ts), where translated code works on it; alone, an FPU has a block of its own.
+ */
 export class Fpu implements StateOwner {
-  /** Sign and exponent, and the limbs of the significand, by physical register. */
-  readonly se = new Uint16Array(REGISTERS);
-  readonly hi = new Uint32Array(REGISTERS);
-  readonly lo = new Uint32Array(REGISTERS);
-  /** Physical register that is ST(0). */
-  top = 0;
-  /** Bit i is set where physical register i is empty. The tag word is derived from it and the contents. */
-  empty = 0;
-  /** Exception flags, stack fault and condition codes at their places in the status word; no TOP, ES or B. */
-  status = 0;
-  /** ES and B: an exception flag is set that the control word does not mask. Derived. */
-  pending = false;
+  /** Sign and exponent by physical register. */
+  se!: Uint16Array<ArrayBufferLike>;
+  /** The limbs of the significands: that of physical register r is significands[2r + 1]:significands[2r]. */
+  significands!: Uint32Array<ArrayBufferLike>;
+  /** 1 where a physical register is empty, else 0. */
+  #tags!: Uint8Array<ArrayBufferLike>;
+  #words!: Int32Array<ArrayBufferLike>;
 
-  /** Offset, selector and opcode (11 bits) of the last instruction that was no control instruction. */
-  instructionOffset = 0;
-  instructionSelector = 0;
-  opcode = 0;
-  /** Offset and selector of its memory operand; instructions without one leave them. */
-  dataOffset = 0;
-  dataSelector = 0;
-
-  /** Control word as operations read it, and what the present instruction raised. */
+  /** Control word as operations read it, from `begin` on, and what the present instruction raised. */
   readonly environment = new FpuEnvironment();
 
   /**
@@ -58,20 +56,118 @@ export class Fpu implements StateOwner {
    */
   onError: ((level: boolean) => void) | undefined;
 
-  #control = CONTROL_AT_POWER_ON;
+  /** The control word that `environment` was set by: translated code writes the one in the block alone. */
+  #controlSeen = 0;
 
   constructor() {
+    this.#place(new ArrayBuffer(X87_WORDS * 4), 0);
     this.reset();
   }
 
+  /** Moves everything to `buffer`, from byte offset `at` on, which is a multiple of eight. */
+  moveTo(buffer: ArrayBufferLike, at: number): void {
+    const words = this.#words;
+    this.#place(buffer, at);
+    this.#words.set(words);
+  }
+
+  #place(buffer: ArrayBufferLike, at: number): void {
+    const byte = (word: number) => at + (word - X87_STATE) * 4;
+    this.significands = new Uint32Array(buffer, byte(X87.SIGNIFICAND), REGISTERS * 2);
+    this.se = new Uint16Array(buffer, byte(X87.SIGN_EXPONENT), REGISTERS);
+    this.#tags = new Uint8Array(buffer, byte(X87.TAG), REGISTERS);
+    this.#words = new Int32Array(buffer, at, X87_WORDS);
+  }
+
+  /** Starts an instruction: nothing raised yet. */
+  begin(): void {
+    const control = this.#words[CONTROL];
+    if (control !== this.#controlSeen) this.#readControl(control);
+    this.environment.begin();
+  }
+
+  #readControl(word: number): void {
+    this.#controlSeen = word;
+    this.environment.setControlWord(word);
+  }
+
   get control(): number {
-    return this.#control;
+    return this.#words[CONTROL];
   }
 
   /** Sets the control word. Call `updatePending` after it. */
   set control(word: number) {
-    this.#control = (word & CONTROL_WRITABLE) | CONTROL_ONE;
-    this.environment.setControlWord(this.#control);
+    this.#words[CONTROL] = (word & CONTROL_WRITABLE) | CONTROL_ONE;
+    this.#readControl(this.#words[CONTROL]);
+  }
+
+  /** Physical register that is ST(0). */
+  get top(): number {
+    return this.#words[TOP];
+  }
+  set top(register: number) {
+    this.#words[TOP] = register;
+  }
+
+  /** Bit i is set where physical register i is empty. The tag word is derived from it and the contents. */
+  get empty(): number {
+    let bits = 0;
+    for (let register = 0; register < REGISTERS; register++) bits |= this.#tags[register] << register;
+    return bits;
+  }
+  set empty(bits: number) {
+    for (let register = 0; register < REGISTERS; register++) this.#tags[register] = bits >>> register & 1;
+  }
+
+  /** Exception flags, stack fault and condition codes at their places in the status word; no TOP, ES or B. */
+  get status(): number {
+    return this.#words[STATUS] | this.#words[ROUNDED_UP];
+  }
+  set status(bits: number) {
+    this.#words[STATUS] = bits & ~C1;
+    this.#words[ROUNDED_UP] = bits & C1;
+  }
+
+  /** ES and B: an exception flag is set that the control word does not mask. Derived. */
+  get pending(): boolean {
+    return this.#words[PENDING] !== 0;
+  }
+  set pending(pending: boolean) {
+    this.#words[PENDING] = pending ? 1 : 0;
+  }
+
+  /** Offset, selector and opcode (11 bits) of the last instruction that was no control instruction. */
+  get instructionOffset(): number {
+    return this.#words[INSTRUCTION_OFFSET];
+  }
+  set instructionOffset(offset: number) {
+    this.#words[INSTRUCTION_OFFSET] = offset;
+  }
+  get instructionSelector(): number {
+    return this.#words[INSTRUCTION_SELECTOR];
+  }
+  set instructionSelector(selector: number) {
+    this.#words[INSTRUCTION_SELECTOR] = selector;
+  }
+  get opcode(): number {
+    return this.#words[OPCODE];
+  }
+  set opcode(opcode: number) {
+    this.#words[OPCODE] = opcode;
+  }
+
+  /** Offset and selector of its memory operand; instructions without one leave them. */
+  get dataOffset(): number {
+    return this.#words[DATA_OFFSET];
+  }
+  set dataOffset(offset: number) {
+    this.#words[DATA_OFFSET] = offset;
+  }
+  get dataSelector(): number {
+    return this.#words[DATA_SELECTOR];
+  }
+  set dataSelector(selector: number) {
+    this.#words[DATA_SELECTOR] = selector;
   }
 
   /** Power-on state (SDM 3A, table 9-1): all registers hold +0 and are tagged so. */
@@ -80,8 +176,7 @@ export class Fpu implements StateOwner {
     this.control = CONTROL_AT_POWER_ON;
     this.empty = 0;
     this.se.fill(0);
-    this.hi.fill(0);
-    this.lo.fill(0);
+    this.significands.fill(0);
   }
 
   /** FNINIT: everything but the registers' contents. */
@@ -98,44 +193,47 @@ export class Fpu implements StateOwner {
   // The stack.
 
   isEmpty(position: number): boolean {
-    return (this.empty >>> ((this.top + position) & REGISTER) & 1) !== 0;
+    return this.#tags[(this.#words[TOP] + position) & REGISTER] !== 0;
   }
 
   /** out = ST(position). */
   load(position: number, out: Float80): void {
-    const register = (this.top + position) & REGISTER;
+    this.#read((this.#words[TOP] + position) & REGISTER, out);
+  }
+
+  #read(register: number, out: Float80): void {
     out.se = this.se[register];
-    out.hi = this.hi[register];
-    out.lo = this.lo[register];
+    out.hi = this.significands[register * 2 + 1];
+    out.lo = this.significands[register * 2];
   }
 
   /** ST(position) = value, no longer empty. */
   store(position: number, value: Readonly<Float80>): void {
-    const register = (this.top + position) & REGISTER;
+    const register = (this.#words[TOP] + position) & REGISTER;
     this.se[register] = value.se;
-    this.hi[register] = value.hi;
-    this.lo[register] = value.lo;
-    this.empty &= ~(1 << register);
+    this.significands[register * 2 + 1] = value.hi;
+    this.significands[register * 2] = value.lo;
+    this.#tags[register] = 0;
   }
 
   push(value: Readonly<Float80>): void {
-    this.top = (this.top - 1) & REGISTER;
+    this.rotate(-1);
     this.store(0, value);
   }
 
   pop(): void {
-    this.empty |= 1 << this.top;
-    this.top = (this.top + 1) & REGISTER;
+    this.free(0);
+    this.rotate(1);
   }
 
   /** Marks ST(position) empty; its contents stay. */
   free(position: number): void {
-    this.empty |= 1 << ((this.top + position) & REGISTER);
+    this.#tags[(this.#words[TOP] + position) & REGISTER] = 1;
   }
 
   /** Moves the top by `steps` without a look at the tags (FINCSTP, FDECSTP). */
   rotate(steps: number): void {
-    this.top = (this.top + steps) & REGISTER;
+    this.#words[TOP] = (this.#words[TOP] + steps) & REGISTER;
   }
 
   // Status.
@@ -154,26 +252,27 @@ export class Fpu implements StateOwner {
     const { environment } = this;
     environment.raised |= INVALID;
     environment.roundedUp = overflow;
-    this.status |= STACK_FAULT;
+    this.#words[STATUS] |= STACK_FAULT;
     return (environment.masks & INVALID) !== 0;
   }
 
   /** Ends an instruction: its exceptions and C1 go into the status word. `nativeErrors` is CR0.NE. */
   settle(nativeErrors: boolean): void {
     const { raised, roundedUp, masks } = this.environment;
-    this.status = (this.status & ~C1) | raised | (roundedUp ? C1 : 0);
+    this.#words[STATUS] |= raised;
+    this.#words[ROUNDED_UP] = roundedUp ? C1 : 0;
     if ((raised & ~masks) !== 0) this.updatePending(nativeErrors);
   }
 
   /** Recomputes ES after the exception flags or their masks changed, and drives FERR# unless CR0.NE is set. */
   updatePending(nativeErrors: boolean): void {
-    this.pending = (this.status & ~this.#control & ALL_EXCEPTIONS) !== 0;
+    this.pending = (this.status & ~this.control & ALL_EXCEPTIONS) !== 0;
     if (!nativeErrors) this.onError?.(this.pending);
   }
 
   /** C0, C2 and C3. */
   setCodes(codes: number): void {
-    this.status = (this.status & ~COMPARISON_CODES) | codes;
+    this.#words[STATUS] = (this.#words[STATUS] & ~COMPARISON_CODES) | codes;
   }
 
   get statusWord(): number {
@@ -202,17 +301,18 @@ export class Fpu implements StateOwner {
   }
 
   #tag(register: number): number {
-    if ((this.empty >>> register & 1) !== 0) return TAG_EMPTY;
-    const kind = classify(tagged.set(this.se[register], this.hi[register], this.lo[register]));
+    if (this.#tags[register] !== 0) return TAG_EMPTY;
+    this.#read(register, tagged);
+    const kind = classify(tagged);
     return kind === NORMAL_CLASS ? TAG_VALID : kind === ZERO_CLASS ? TAG_ZERO : TAG_SPECIAL;
   }
 
   save(): Saved {
     return {
       signExponents: Int32Array.from(this.se),
-      significandsHigh: Int32Array.from(this.hi),
-      significandsLow: Int32Array.from(this.lo),
-      control: this.#control,
+      significandsHigh: this.#limbs(1),
+      significandsLow: this.#limbs(0),
+      control: this.control,
       status: this.statusWord,
       empty: this.empty,
       opcode: this.opcode,
@@ -223,11 +323,18 @@ export class Fpu implements StateOwner {
     };
   }
 
+  /** Low (0) or high (1) limbs of all significands. */
+  #limbs(which: 0 | 1): Int32Array {
+    return Int32Array.from(this.se, (_, register) => this.significands[register * 2 + which]);
+  }
+
   restore(saved: Saved): void {
     const state = saved as SavedFpu;
     this.se.set(state.signExponents);
-    this.hi.set(state.significandsHigh);
-    this.lo.set(state.significandsLow);
+    for (let register = 0; register < REGISTERS; register++) {
+      this.significands[register * 2 + 1] = state.significandsHigh[register];
+      this.significands[register * 2] = state.significandsLow[register];
+    }
     this.control = state.control;
     this.statusWord = state.status;
     this.pending = (state.status & ERROR_SUMMARY) !== 0;

@@ -47,7 +47,7 @@ function record(cpu: Processor, op: Operation, fpu: Fpu): void {
   fpu.instructionOffset = (cpu.blockEip + op.start) | 0;
   fpu.instructionSelector = cpu.r[S.SELECTOR + CS];
   fpu.opcode = op.immediate;
-  fpu.environment.begin();
+  fpu.begin();
 }
 
 /** Ends an instruction: exceptions and C1 into the status word. */

@@ -124,16 +124,15 @@ function prepare(cpu: Processor, pool: readonly Uint8Array[], numbers: Numbers):
   fpu.control = FCW;
   fpu.top = stack & 7;
   fpu.empty = ~(stack >>> 8) & 0xff;
-  fpu.lo.fill(FILLER_WORD);
-  fpu.hi.fill(FILLER_WORD);
+  fpu.significands.fill(FILLER_WORD);
   fpu.se.fill(SIGN_EXPONENT);
   const mxcsr = r[S.MXCSR] = mxcsrOf(numbers.next());
   r.fill(FILLER_WORD, S.XMM, S.XMM + 32);
   for (const [register, operand] of [a, b].entries()) {
     const words = new DataView(operand.buffer);
     for (let i = 0; i < 4; i++) r[S.XMM + register * 4 + i] = words.getInt32(4 * i, true);
-    fpu.lo[register] = r[register] = words.getInt32(0, true);
-    fpu.hi[register] = words.getInt32(4, true);
+    fpu.significands[register * 2] = r[register] = words.getInt32(0, true);
+    fpu.significands[register * 2 + 1] = words.getInt32(4, true);
   }
   r[EDX] = r[EDI] = DATA;
   cpu.setStatusFlags(0);
@@ -158,8 +157,8 @@ function digestOf(cpu: Processor, vector: number): number {
   add8(~fpu.empty & 0xff);
   for (let position = 0; position < 8; position++) {
     const register = (fpu.top + position) & 7;
-    add32(fpu.lo[register]);
-    add32(fpu.hi[register]);
+    add32(fpu.significands[register * 2]);
+    add32(fpu.significands[register * 2 + 1]);
     add16(fpu.se[register]);
   }
   for (let word = 0; word < 32; word++) add32(r[S.XMM + word]);
@@ -179,7 +178,7 @@ function describe(cpu: Processor, vector: number): string {
   const { fpu, r } = cpu;
   const word = (value: number) => (value >>> 0).toString(16).padStart(8, "0");
   const xmm = [3, 2, 1, 0].map((i) => word(r[S.XMM + i])).join("");
-  const mmx = word(fpu.hi[0]) + word(fpu.lo[0]);
+  const mmx = word(fpu.significands[1]) + word(fpu.significands[0]);
   return `vector=${vector.toString(16)} fsw=${fpu.statusWord.toString(16)} tags=${(~fpu.empty & 0xff).toString(16)}` +
     ` mm0=${mmx} xmm0=${xmm} mxcsr=${word(r[S.MXCSR])} eax=${word(r[0])} ecx=${word(r[1])}` +
     ` flags=${(cpu.eflags() & STATUS_FLAGS).toString(16)} data=${hex(peek(cpu, DATA, 16))}`;

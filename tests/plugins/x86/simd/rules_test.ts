@@ -218,8 +218,7 @@ Deno.test("a store that runs into a page it may not write changes no byte and no
   for (const [name, code] of stores) {
     const cpu = pagedProcessor();
     cpu.r.fill(-1, S.XMM, S.XMM + 32);
-    cpu.fpu.lo.fill(0xffffffff);
-    cpu.fpu.hi.fill(0xffffffff);
+    cpu.fpu.significands.fill(0xffffffff);
     cpu.fpu.top = 5;
     cpu.r[EBX] = cpu.r[EDI] = READ_ONLY_PAGE - (name === "fxsave" ? 16 : 2);
     assertStrictEquals(vectorOf(cpu, code), V.pageFault, name);
@@ -238,14 +237,14 @@ Deno.test("a masked store touches the bytes of its mask alone: others may lie wh
       const mask = i < words / 2 ? 0x80ff7f00 | 0 : 0;
       cpu.r[S.XMM + i] = 0x44332211;
       cpu.r[S.XMM + 4 + i] = mask;
-      if (i < 2) [[cpu.fpu.lo, cpu.fpu.hi][i][0], [cpu.fpu.lo, cpu.fpu.hi][i][1]] = [0x44332211, mask];
+      if (i < 2) [cpu.fpu.significands[i], cpu.fpu.significands[2 + i]] = [0x44332211, mask];
     }
     assertStrictEquals(vectorOf(cpu, code as unknown as number[]), none);
     const stored = Array.from({ length: bytes / 2 }, (_, i) => [0, 0, 0x33, 0x44][i % 4]);
     assertEquals([...peek(cpu, READ_ONLY_PAGE - bytes / 2, bytes / 2)], stored);
     // An empty mask does nothing anywhere.
     cpu.r.fill(0, S.XMM + 4, S.XMM + 8);
-    cpu.fpu.lo[1] = cpu.fpu.hi[1] = 0;
+    cpu.fpu.significands[2] = cpu.fpu.significands[3] = 0;
     cpu.r[EDI] = READ_ONLY_PAGE;
     assertStrictEquals(vectorOf(cpu, code as unknown as number[]), none);
   }

@@ -32,8 +32,8 @@ function fill({ fpu, r }: Processor): void {
   fpu.dataOffset = 0x778899aa;
   fpu.dataSelector = 0xbbcc;
   for (let i = 0; i < 8; i++) {
-    fpu.lo[i] = 0x10000000 + i;
-    fpu.hi[i] = 0x90000000 + i;
+    fpu.significands[i * 2] = 0x10000000 + i;
+    fpu.significands[i * 2 + 1] = 0x90000000 + i;
     fpu.se[i] = 0x4000 + i;
   }
   r[S.MXCSR] = 0x9fc3;
@@ -72,13 +72,13 @@ Deno.test("FXRSTOR brings back what FXSAVE wrote, pending exceptions too", () =>
   cpu.fpu.control = 0x240;
   cpu.fpu.status |= 1;
   cpu.fpu.updatePending(true);
-  const before = cpu.fpu.save(), registers = [...cpu.r.subarray(S.MXCSR)];
+  const before = cpu.fpu.save(), registers = [...cpu.r.subarray(S.MXCSR, S.X87_STATE)];
   run(cpu, FXSAVE);
   cpu.fpu.reset();
-  cpu.r.fill(0, S.MXCSR);
+  cpu.r.fill(0, S.MXCSR, S.X87_STATE);
   run(cpu, FXRSTOR);
   assertEquals(cpu.fpu.save(), before);
-  assertEquals([...cpu.r.subarray(S.MXCSR)], registers);
+  assertEquals([...cpu.r.subarray(S.MXCSR, S.X87_STATE)], registers);
   assertStrictEquals(cpu.fpu.pending, true);
 });
 
@@ -88,7 +88,7 @@ Deno.test("MMX register n is physical x87 register n; its use makes all valid an
   cpu.fpu.top = 6;
   cpu.r[0] = 0x12345678;
   run(cpu, MOVD_TO_MM3);
-  assertEquals([cpu.fpu.lo[3], cpu.fpu.hi[3], cpu.fpu.se[3]], [0x12345678, 0, 0xffff]);
+  assertEquals([cpu.fpu.significands[6], cpu.fpu.significands[7], cpu.fpu.se[3]], [0x12345678, 0, 0xffff]);
   assertEquals([cpu.fpu.top, cpu.fpu.empty], [0, 0]);
   cpu.fpu.top = 6;
   run(cpu, EMMS);

@@ -69,7 +69,8 @@ export function outcomeOf(cpu: Processor, setting: Setting, sequence: Sequence):
   [fpu.instructionOffset, fpu.instructionSelector, fpu.opcode, fpu.dataOffset, fpu.dataSelector] = setting.pointers;
   values.forEach((text, register) => {
     parseFloat80(value, text);
-    [fpu.se[register], fpu.hi[register], fpu.lo[register]] = [value.se, value.hi, value.lo];
+    fpu.se[register] = value.se;
+    [fpu.significands[register * 2 + 1], fpu.significands[register * 2]] = [value.hi, value.lo];
   });
   cpu.r[EAX] = setting.ax;
   cpu.r[EDX] = setting.dataAddress;
@@ -81,7 +82,9 @@ export function outcomeOf(cpu: Processor, setting: Setting, sequence: Sequence):
   if (vector !== undefined) return FAULTS.get(vector) ?? `vector ${vector}`;
   const pointers = [fpu.instructionOffset, fpu.instructionSelector, fpu.opcode, fpu.dataOffset, fpu.dataSelector];
   const changed = values.flatMap((before, register) => {
-    const text = float80Text(value.set(fpu.se[register], fpu.hi[register], fpu.lo[register]));
+    const text = float80Text(
+      value.set(fpu.se[register], fpu.significands[register * 2 + 1], fpu.significands[register * 2]),
+    );
     return text === before ? [] : [`${register}:${text}`];
   });
   const memoryAfter = memoryText(cpu, setting.dataAddress, size);
