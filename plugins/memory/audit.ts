@@ -1,5 +1,6 @@
-// The audit of law 3: every machine page is in exactly one state, pages and frames agree about it in both directions, and
-// the totals add up. Counts everything again from what pages and frames say, so that no total can vouch for itself.
+// The audit of law 3: every machine page is in exactly one state, pages and frames agree about it in both directions, the
+// totals add up, and no page changed behind the back of its kept hash. Counts everything again from what pages and frames
+// say, so that no total can vouch for itself.
 
 import { FrameState, type FrameTable, NO_FRAME } from "./frames.ts";
 import type { Pmap } from "./pmap.ts";
@@ -48,6 +49,9 @@ function auditPmap(pmap: Pmap, frames: FrameTable, swapFile: SwapFile | undefine
     found[state]++;
     const fault = pageFault(pmap, ppn, frames, swapFile);
     if (fault !== undefined) throw new Error(`page ${ppn} of VM "${pmap.vm.name}" (${stateName(state)}) ${fault}`);
+    if (!pmap.isHashTrue(ppn)) {
+      throw new Error(`page ${ppn} of VM "${pmap.vm.name}" (${stateName(state)}) was changed without a word of it`);
+    }
     if (mpn !== NO_FRAME) mapped[mpn]++;
   }
   for (const [name, state] of Object.entries(PageState)) {

@@ -10,6 +10,9 @@ export type FrameState = (typeof FrameState)[keyof typeof FrameState];
 /** No frame: what a pmap holds for a page without one, and the end of the free list. */
 export const NO_FRAME = -1;
 
+/** Bytes of machine memory behind the last frame: an engine keeps there what translated code reads of the processor. */
+export const HYPERVISOR_AREA_BYTES = 2 * 65536;
+const HYPERVISOR_AREA_PAGES = HYPERVISOR_AREA_BYTES / 65536;
 /** Pages of WebAssembly memory in a MiB, and frames in a MiB. */
 const WASM_PAGES_PER_MIB = 16;
 export const FRAMES_PER_MIB = 256;
@@ -47,14 +50,15 @@ export class FrameTable {
   readonly #counts = new Int32Array(4);
   #totalReferences = 0;
 
-  /** `sizeMib`: 1 to 4096, all of it reserved now; the system supplies pages of it as they are first written. */
+  /** `sizeMib`: 1 to 4095, all of it reserved now; the system supplies pages of it as they are first written. */
   constructor(sizeMib: number, readonly events: FrameEvents) {
-    const wasmPages = sizeMib * WASM_PAGES_PER_MIB;
+    const wasmPages = sizeMib * WASM_PAGES_PER_MIB + HYPERVISOR_AREA_PAGES;
     this.memory = new WebAssembly.Memory({ initial: wasmPages, maximum: wasmPages });
-    this.bytes = new Uint8Array(this.memory.buffer);
-    this.words = new Int32Array(this.memory.buffer);
-    this.view = new DataView(this.memory.buffer);
     this.totalFrames = sizeMib * FRAMES_PER_MIB;
+    const frameBytes = this.totalFrames * PAGE_SIZE;
+    this.bytes = new Uint8Array(this.memory.buffer, 0, frameBytes);
+    this.words = new Int32Array(this.memory.buffer, 0, frameBytes >> WORD_SHIFT);
+    this.view = new DataView(this.memory.buffer, 0, frameBytes);
     this.states = new Uint8Array(this.totalFrames);
     this.ownerVm = new Int32Array(this.totalFrames);
     this.ownerPpn = new Int32Array(this.totalFrames);

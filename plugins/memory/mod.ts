@@ -29,7 +29,7 @@ export { PageHash } from "./page_hash.ts";
 
 /** Place of this plugin among those that hear of a VM's end: after all that may still look at its memory. */
 const LAST = 1000;
-const MAX_HOST_MIB = 4096;
+const MAX_HOST_MIB = 4095;
 
 export default definePlugin({
   name: "memory",
@@ -107,6 +107,7 @@ export default definePlugin({
     provide(pages, {
       count: (vm) => pmapOf(vm).pages,
       stateOf: (vm, ppn) => pmapOf(vm).stateOf(ppn),
+      isAccessed: (vm, ppn) => pmapOf(vm).isAccessed(ppn),
       testAndClearAccessed: (vm, ppn) => pmapOf(vm).testAndClearAccessed(ppn),
       testAndClearDirty: (vm, ppn) => pmapOf(vm).testAndClearDirty(ppn),
       sample: (vm, count, below) => sample(pmapOf(vm).pages, count, below),

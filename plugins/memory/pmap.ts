@@ -1,9 +1,9 @@
 // One VM's pmap: PPN -> MPN with a state and host-side accessed and dirty bits for every page (ESX paper, section 2), and
 // every transition between page states. Each leaves frames and pages consistent, whatever throws.
 
-import { Hasher, InputError, type Saved, type StateOwner, type Vm } from "../../core/mod.ts";
+import { type Hasher, InputError, type Saved, type StateOwner, type Vm, VmFailure } from "../../core/mod.ts";
 import { type FrameTable, NO_FRAME, WORDS_PER_FRAME } from "./frames.ts";
-import { PageHash } from "./page_hash.ts";
+import { MemoryHash, type PageWords } from "./memory_hash.ts";
 import {
   type GuestMemory,
   type Mpn,
@@ -30,8 +30,13 @@ export interface Surroundings {
   chargeCopy(vm: Vm): void;
 }
 
-/** A page's byte of information: its PageState, and the host-side bits. */
-const STATE_MASK = 7, ACCESSED = 8, DIRTY = 16;
+/**
+ * A page's byte of information: its PageState, and the host-side bits. A page is UNHASHED from its first write after its
+ * hash was taken: only then may engines keep the right to write to it.
+ */
+const STATE_MASK = 7, ACCESSED = 8, DIRTY = 16, UNHASHED = 32;
+/** A page that can be written and needs nothing to be noted of it. */
+const WRITABLE = PageState.private | ACCESSED | DIRTY | UNHASHED;
 const STATES = Object.keys(PageState).length;
 /** What bytes beyond the end of memory read as: nobody drives the bus. */
 const FLOATING = 0xff;
@@ -44,14 +49,16 @@ export class Pmap implements GuestMemory, StateOwner {
   readonly info: Uint8Array;
   /** Pages in each state. */
   readonly counts = new Int32Array(STATES);
-  /** What remains of an ended VM whose frames were given back. */
-  #retired: { digest: string; report: VmMemoryReport } | undefined;
+  readonly #contents: MemoryHash;
+  /** What remains of an ended VM whose frames were given back; so does the hash of what they held. */
+  #retired: VmMemoryReport | undefined;
 
   constructor(readonly vm: Vm, pages: number, readonly machine: Surroundings) {
     this.pages = pages;
     this.mpns = new Int32Array(pages).fill(NO_FRAME);
     this.info = new Uint8Array(pages);
     this.counts[PageState.absent] = pages;
+    this.#contents = new MemoryHash(pages);
   }
 
   stateOf(ppn: Ppn): PageState {
@@ -65,13 +72,16 @@ export class Pmap implements GuestMemory, StateOwner {
   }
 
   frameForWrite(ppn: Ppn): Mpn {
-    if ((this.info[ppn] & STATE_MASK) !== PageState.private) this.makePrivate(ppn);
-    this.info[ppn] |= ACCESSED | DIRTY;
+    if (this.info[ppn] !== WRITABLE) {
+      this.makePrivate(ppn);
+      this.info[ppn] |= ACCESSED | DIRTY;
+      this.#noteChanged(ppn);
+    }
     return this.mpns[ppn];
   }
 
   isWritable(ppn: Ppn): boolean {
-    return this.info[ppn] === (PageState.private | ACCESSED | DIRTY);
+    return this.info[ppn] === WRITABLE;
   }
 
   read(physical: number, target: Uint8Array): void {
@@ -120,7 +130,7 @@ export class Pmap implements GuestMemory, StateOwner {
   }
 
   report(): VmMemoryReport {
-    return this.#retired?.report ?? {
+    return this.#retired ?? {
       maxPages: this.pages,
       allocatedPages: this.allocatedPages,
       sharedPages: this.counts[PageState.shared] + this.counts[PageState.zero],
@@ -128,6 +138,10 @@ export class Pmap implements GuestMemory, StateOwner {
       balloonedPages: this.counts[PageState.ballooned],
       swappedPages: this.counts[PageState.swapped],
     };
+  }
+
+  isAccessed(ppn: Ppn): boolean {
+    return (this.info[ppn] & ACCESSED) !== 0;
   }
 
   testAndClearAccessed(ppn: Ppn): boolean {
@@ -206,7 +220,8 @@ export class Pmap implements GuestMemory, StateOwner {
       this.machine.mappingChanged(this.vm, ppn);
       this.#dropFrame(ppn);
     }
-    this.info[ppn] &= STATE_MASK;
+    this.info[ppn] &= STATE_MASK | UNHASHED;
+    if (to !== PageState.swapped && holdsContents(from)) this.#noteChanged(ppn);
     this.#set(ppn, to, NO_FRAME);
     if (from === PageState.swapped) this.#swapFile().forget(this.vm, ppn, "dropped");
   }
@@ -214,7 +229,16 @@ export class Pmap implements GuestMemory, StateOwner {
   /** Gives every frame back, once the VM has ended; what reports and the state hash need remains. */
   retire(): void {
     if (this.#retired !== undefined) return;
-    this.#retired = { digest: this.#digest(), report: this.report() };
+    for (let isHashed = false; !isHashed;) {
+      try {
+        this.#updateHash();
+        isHashed = true;
+      } catch (cause) {
+        // A page that the swap file does not give back counts as it did last: its VM had to end.
+        if (!(cause instanceof VmFailure)) throw cause;
+      }
+    }
+    this.#retired = this.report();
     this.#releaseAll();
   }
 
@@ -223,7 +247,7 @@ export class Pmap implements GuestMemory, StateOwner {
     for (let ppn = 0; ppn < this.pages; ppn++) if (holdsContents(this.stateOf(ppn))) ppns.push(ppn);
     const contents = new Uint8Array(ppns.length * PAGE_SIZE);
     for (const [i, ppn] of ppns.entries()) contents.set(this.peek(ppn) ?? [], i * PAGE_SIZE);
-    return { info: this.info.slice(), ppns: Int32Array.from(ppns), contents };
+    return { info: this.info.map((bits) => bits & ~UNHASHED), ppns: Int32Array.from(ppns), contents };
   }
 
   /** Pages that were shared or swapped come back private: other VMs may have gone on since. */
@@ -243,35 +267,49 @@ export class Pmap implements GuestMemory, StateOwner {
       const state = info[ppn] & STATE_MASK;
       if (state === PageState.ballooned) this.release(ppn, PageState.ballooned);
       if (state === PageState.zero) this.mapZero(ppn);
-      this.info[ppn] = this.stateOf(ppn) | (info[ppn] & (ACCESSED | DIRTY));
+      this.info[ppn] = (this.info[ppn] & (STATE_MASK | UNHASHED)) | (info[ppn] & (ACCESSED | DIRTY));
     }
   }
 
+  /**
+   * Contents by PPN. A page of zeros counts as nothing, whether it holds a frame or not, and MPNs never enter. Costs the
+   * pages that were written since the last time.
+   */
   hash(hasher: Hasher): void {
-    hasher.text(this.#retired?.digest ?? this.#digest());
+    if (this.#retired === undefined) this.#updateHash();
+    this.#contents.feed(hasher);
   }
 
-  /** Contents by PPN. Pages of zeros do not enter, whether they hold a frame or not, and neither does any MPN. */
-  #digest(): string {
-    const { words } = this.machine.frames;
-    const hasher = new Hasher();
-    const page = new PageHash();
-    const swappedIn = new Int32Array(WORDS_PER_FRAME);
-    hasher.word(this.pages);
-    for (let ppn = 0; ppn < this.pages; ppn++) {
-      const state = this.stateOf(ppn);
-      if (!holdsContents(state)) continue;
-      let isNonZero: boolean;
-      if (state === PageState.swapped) {
-        this.#swapFile().read(this.vm, ppn, new Uint8Array(swappedIn.buffer));
-        isNonZero = page.of(swappedIn, 0);
-      } else isNonZero = page.of(words, this.mpns[ppn] * WORDS_PER_FRAME);
-      if (!isNonZero) continue;
-      hasher.word(ppn);
-      hasher.word(page.low);
-      hasher.word(page.high);
+  /** Whether a page whose hash is kept still has the contents that it was taken of. For the audit. */
+  isHashTrue(ppn: Ppn): boolean {
+    return (this.info[ppn] & UNHASHED) !== 0 || this.#contents.isOf(ppn, this.#contentsOf(ppn));
+  }
+
+  #updateHash(): void {
+    this.#contents.update((ppn) => {
+      // An engine that keeps the right to write would not come back to say that the page changed.
+      if (this.mpns[ppn] !== NO_FRAME) this.machine.mappingChanged(this.vm, ppn);
+      this.info[ppn] &= ~UNHASHED;
+      return this.#contentsOf(ppn);
+    });
+  }
+
+  /** Where a page's contents are; undefined where it surely reads as zeros. */
+  #contentsOf(ppn: Ppn): PageWords | undefined {
+    const state = this.stateOf(ppn);
+    if (!holdsContents(state)) return undefined;
+    if (state !== PageState.swapped) {
+      return { words: this.machine.frames.words, from: this.mpns[ppn] * WORDS_PER_FRAME };
     }
-    return hasher.digest();
+    const words = new Int32Array(WORDS_PER_FRAME);
+    this.#swapFile().read(this.vm, ppn, new Uint8Array(words.buffer));
+    return { words, from: 0 };
+  }
+
+  #noteChanged(ppn: Ppn): void {
+    if ((this.info[ppn] & UNHASHED) !== 0) return;
+    this.info[ppn] |= UNHASHED;
+    this.#contents.noteChanged(ppn);
   }
 
   #testAndClear(ppn: Ppn, bit: number): boolean {

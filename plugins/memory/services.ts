@@ -1,7 +1,7 @@
 // What the memory plugin offers: machine memory cut into frames, each VM's guest-physical memory behind a pmap, and the
 // host-side page information that policies read (ESX paper, section 2: PPN -> MPN).
 
-import { decide, observe, service, type Vm } from "../../core/mod.ts";
+import { decide, observe, service, type Vm, VmFailure } from "../../core/mod.ts";
 
 /** Bytes in a page or frame, and its binary logarithm. */
 export const PAGE_SIZE = 4096, PAGE_SHIFT = 12;
@@ -20,8 +20,12 @@ export type PageState = (typeof PageState)[keyof typeof PageState];
 
 /** Machine memory and the frames it is cut into. */
 export interface MachineMemory {
-  /** Machine memory: frame `mpn` lies at byte `mpn * PAGE_SIZE`. Of full size from the start; its buffer never changes. */
+  /**
+   * Machine memory: frame `mpn` lies at byte `mpn * PAGE_SIZE`, and behind the last frame is an area for what an engine's code
+   * reads of the running processor, which no pmap can name. Of full size from the start; its buffer never changes.
+   */
   readonly memory: WebAssembly.Memory;
+  /** The frames. */
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly totalFrames: number;
@@ -61,6 +65,8 @@ export interface Pages {
   /** Number of guest-physical pages of a VM. */
   count(vm: Vm): number;
   stateOf(vm: Vm, ppn: Ppn): PageState;
+  /** Whether the page was used since that was last cleared. Costs the VM nothing. */
+  isAccessed(vm: Vm, ppn: Ppn): boolean;
   /** Whether the page was used since the last call for it; the next use is noticed again. */
   testAndClearAccessed(vm: Vm, ppn: Ppn): boolean;
   testAndClearDirty(vm: Vm, ppn: Ppn): boolean;
@@ -145,7 +151,7 @@ export interface MemoryReport {
 }
 
 /** No frame is free and nobody could free one. Admission keeps this from happening unless memory is overcommitted. */
-export class OutOfMachineMemory extends Error {
+export class OutOfMachineMemory extends VmFailure {
   override name = "OutOfMachineMemory";
 }
 

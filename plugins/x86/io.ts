@@ -14,11 +14,14 @@ const TYPE_TSS32 = 9, TYPE_BUSY = 2;
 
 export class IoSpace {
   readonly #devices = new Map<number, { name: string; device: PortDevice }>();
+  /** Changes whenever what a steady port reads as may have changed: the guest has written to a port, or ports changed hands. */
+  revision = 0;
 
   constructor(readonly trapped: ObservePort<{ readonly vm: Vm; readonly mnemonic: string }>) {}
 
   /** Claims ports; a port claimed twice is an error that names both devices. */
   claim(first: number, count: number, name: string, device: PortDevice): void {
+    this.revision++;
     for (let port = first; port < first + count; port++) {
       const other = this.#devices.get(port);
       if (other !== undefined) throw new Error(`port 0x${port.toString(16)} is claimed by ${other.name} and ${name}`);
@@ -27,7 +30,14 @@ export class IoSpace {
   }
 
   release(first: number, count: number): void {
+    this.revision++;
     for (let port = first; port < first + count; port++) this.#devices.delete(port);
+  }
+
+  /** Whether a byte read from a port stays the same until `revision` changes, and reading it does nothing else. */
+  isSteady(port: number): boolean {
+    const claim = this.#devices.get(port);
+    return claim === undefined || claim.device.isSteady?.(port) === true;
   }
 
   /** IN: checks permission, then reads. Unclaimed ports read as all ones. */
@@ -47,6 +57,7 @@ export class IoSpace {
   /** OUT: checks permission, then writes the low `size` bytes of `value`. */
   write(cpu: Processor, port: number, size: AccessSize, value: number): void {
     checkPermission(cpu, port, size);
+    this.revision++;
     if (this.trapped.active) this.trapped.emit({ vm: cpu.vm, mnemonic: "out" });
     if (cpu.watchesBreakpoints) notePortAccess(cpu, port, size);
     cpu.syncSteps();

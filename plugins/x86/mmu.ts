@@ -129,7 +129,7 @@ export class Mmu {
     if (this.data.host[bank + at * 4] !== (linear & 0xfffff000)) {
       return this.#deviceRead((this.data.ppn[at] * 4096) + (linear & 0xfff), size);
     }
-    const address = (this.data.host[bank + at * 4 + 2] + linear) >>> 0;
+    const address = (this.data.host[bank + at * 4 + 1] + linear) >>> 0;
     if (size === 4) return this.machine.view.getInt32(address, true);
     return size === 2 ? this.machine.view.getUint16(address, true) : this.machine.bytes[address];
   }
@@ -148,7 +148,7 @@ export class Mmu {
     if (this.data.host[entry] !== (linear & 0xfffff000)) {
       return this.#deviceWrite((this.data.ppn[at] * 4096) + (linear & 0xfff), size, value);
     }
-    const address = (this.data.host[entry + 2] + linear) >>> 0;
+    const address = (this.data.host[entry + 1] + linear) >>> 0;
     if (size === 4) this.machine.view.setInt32(address, value, true);
     else if (size === 2) this.machine.view.setUint16(address, value, true);
     else this.machine.bytes[address] = value;
@@ -165,8 +165,8 @@ export class Mmu {
     try {
       const entry = bank + this.#translate(this.data, linear, isWrite, bank) * 4;
       const { host } = this.data, page = linear & 0xfffff000;
-      const address = (host[entry + 2] + linear) | 0;
-      if (host[entry + (isWrite ? 1 : 0)] === page) return address;
+      const address = (host[entry + 1] + linear) | 0;
+      if (host[entry + (isWrite ? 2 : 0)] === page) return address;
       // Data beside code in a frame: this store may go on, the next one asks again.
       return isWrite && host[entry] === page && this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
     } catch (signal) {

@@ -17,9 +17,11 @@ import * as S from "./state.ts";
 import { Fpu } from "./x87/fpu.ts";
 
 export * from "./services.ts";
-export { Mode, Processor } from "./processor.ts";
+export { Attention, Mode, Processor } from "./processor.ts";
 export type { CodeFrames as x86CodeFrames } from "./code_frames.ts";
+export type { Block } from "./interpreter/blocks.ts";
 export type { Interpreter } from "./interpreter/engine.ts";
+export type { Operation } from "./interpreter/operation.ts";
 export { Mmu } from "./mmu.ts";
 export { describeCode, describeRegisters, describeState } from "./registers.ts";
 export { type CodeLine, disassemble, disassembleAt, type NameOf } from "./disassembler.ts";

@@ -112,6 +112,7 @@ export class Processor implements StateOwner {
     this.r = new Int32Array(block);
     this.r16 = new Uint16Array(block);
     this.r8 = new Uint8Array(block);
+    this.fpu.moveTo(block, S.X87_STATE * 4);
     this.mmu = makeMmu(this);
     this.view = this.mmu.machine.view;
     this.bytes = this.mmu.machine.bytes;
@@ -309,14 +310,14 @@ export class Processor implements StateOwner {
 
   read8(linear: number): number {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry] === (linear & 0xfffff000)) return this.bytes[(this.tlb[entry + 2] + linear) >>> 0];
+    if (this.tlb[entry] === (linear & 0xfffff000)) return this.bytes[(this.tlb[entry + 1] + linear) >>> 0];
     return this.#readMissed(linear, 1) & 0xff;
   }
 
   read16(linear: number): number {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
     if (this.tlb[entry] === ((linear + 1) & 0xfffff000)) {
-      return this.view.getUint16((this.tlb[entry + 2] + linear) >>> 0, true);
+      return this.view.getUint16((this.tlb[entry + 1] + linear) >>> 0, true);
     }
     return this.#readMissed(linear, 2) & 0xffff;
   }
@@ -324,28 +325,28 @@ export class Processor implements StateOwner {
   read32(linear: number): number {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
     if (this.tlb[entry] === ((linear + 3) & 0xfffff000)) {
-      return this.view.getInt32((this.tlb[entry + 2] + linear) >>> 0, true);
+      return this.view.getInt32((this.tlb[entry + 1] + linear) >>> 0, true);
     }
     return this.#readMissed(linear, 4);
   }
 
   write8(linear: number, value: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry + 1] === (linear & 0xfffff000)) this.bytes[(this.tlb[entry + 2] + linear) >>> 0] = value;
+    if (this.tlb[entry + 2] === (linear & 0xfffff000)) this.bytes[(this.tlb[entry + 1] + linear) >>> 0] = value;
     else this.#writeMissed(linear, 1, value);
   }
 
   write16(linear: number, value: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry + 1] === ((linear + 1) & 0xfffff000)) {
-      this.view.setUint16((this.tlb[entry + 2] + linear) >>> 0, value, true);
+    if (this.tlb[entry + 2] === ((linear + 1) & 0xfffff000)) {
+      this.view.setUint16((this.tlb[entry + 1] + linear) >>> 0, value, true);
     } else this.#writeMissed(linear, 2, value);
   }
 
   write32(linear: number, value: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry + 1] === ((linear + 3) & 0xfffff000)) {
-      this.view.setInt32((this.tlb[entry + 2] + linear) >>> 0, value, true);
+    if (this.tlb[entry + 2] === ((linear + 3) & 0xfffff000)) {
+      this.view.setInt32((this.tlb[entry + 1] + linear) >>> 0, value, true);
     } else this.#writeMissed(linear, 4, value);
   }
 
@@ -355,7 +356,7 @@ export class Processor implements StateOwner {
    */
   checkWrite(linear: number, size: number): void {
     const entry = this.bank + (((linear >>> 12) & Mmu.MASK) << 2);
-    if (this.tlb[entry + 1] !== ((linear + size - 1) & 0xfffff000)) this.#checkMissed(linear, size, true);
+    if (this.tlb[entry + 2] !== ((linear + size - 1) & 0xfffff000)) this.#checkMissed(linear, size, true);
   }
 
   /** As checkWrite, for a read. */
@@ -403,7 +404,7 @@ export class Processor implements StateOwner {
   systemRead32(linear: number): number {
     const entry = ((linear >>> 12) & Mmu.MASK) << 2;
     if (this.tlb[entry] === ((linear + 3) & 0xfffff000)) {
-      return this.view.getInt32((this.tlb[entry + 2] + linear) >>> 0, true);
+      return this.view.getInt32((this.tlb[entry + 1] + linear) >>> 0, true);
     }
     return this.mmu.readSlow(linear, 4, 0);
   }
@@ -500,6 +501,7 @@ export class Processor implements StateOwner {
     this.r = r;
     this.r16 = new Uint16Array(buffer, stateAt, S.STATE_WORDS * 2);
     this.r8 = new Uint8Array(buffer, stateAt, S.STATE_WORDS * 4);
+    this.fpu.moveTo(buffer, stateAt + S.X87_STATE * 4);
     const { data, instruction } = this.mmu;
     data.moveHostTo(new Int32Array(buffer, dataTlbAt, data.host.length));
     instruction.moveHostTo(new Int32Array(buffer, instructionTlbAt, instruction.host.length));
@@ -515,6 +517,8 @@ export class Processor implements StateOwner {
     this.r.set(state.registers);
     this.mmu.restore(state.tlb);
     this.fpu.restore(state.fpu);
+    // Devices are restored with it: what their ports read as has changed.
+    this.io.revision++;
     this.setCpl(this.r[S.CPL]);
     this.updateMode();
     this.updateAttention();
@@ -522,7 +526,7 @@ export class Processor implements StateOwner {
 
   /** Registers as the guest could read them: how the flags are kept does not show. */
   hash(hasher: Hasher): void {
-    for (let word = 0; word < S.STATE_WORDS; word++) {
+    for (let word = 0; word < S.X87_STATE; word++) {
       if (word === S.FLAGS_OTHER) hasher.word(this.eflags());
       else if (word !== S.FLAG_RESULT && word !== S.FLAG_AUX) hasher.word(this.r[word]);
     }

@@ -13,6 +13,11 @@ export type AccessSize = 1 | 2 | 4;
 export interface PortDevice {
   read(port: number, size: AccessSize): number;
   write(port: number, size: AccessSize, value: number): void;
+  /**
+   * Whether reading a byte from a port has no side effect and gives the same value until the guest next writes to some port:
+   * then a translator may answer reads itself. No port is, where this is left out.
+   */
+  isSteady?(port: number): boolean;
 }
 
 /** A device behind guest-physical addresses; `offset` counts from the start of its range. */

@@ -18,8 +18,8 @@ export class Tlb {
   readonly ppn: Int32Array;
   readonly rights: Uint8Array;
   /**
-   * Host half: per entry four words: tag for reads, tag for writes, addend from linear to machine address, MPN; first the
-   * bank for CPL 0 to 2, then that for CPL 3.
+   * Host half: per entry four words: tag for reads, addend from linear to machine address, tag for writes, MPN, so that
+   * translated code has the addend with either tag in one load; first the bank for CPL 0 to 2, then that for CPL 3.
    */
   host: Int32Array;
   readonly mask: number;
@@ -66,8 +66,8 @@ export class Tlb {
   fillHost(index: number, bank: number, mpn: number, writable: boolean): void {
     const at = bank + index * 4, page = this.page[index];
     this.host[at] = page;
-    this.host[at + 1] = writable ? page : NO_TAG;
-    this.host[at + 2] = ((mpn << 12) - page) | 0;
+    this.host[at + 1] = ((mpn << 12) - page) | 0;
+    this.host[at + 2] = writable ? page : NO_TAG;
     this.host[at + 3] = mpn;
   }
 
@@ -120,8 +120,8 @@ export class Tlb {
   dropWriteTags(mpn: number): void {
     for (let i = 0; i < this.#filledCount; i++) {
       const at = this.#filled[i] * 4;
-      if (this.host[at + 3] === mpn) this.host[at + 1] = NO_TAG;
-      if (this.host[this.userBank + at + 3] === mpn) this.host[this.userBank + at + 1] = NO_TAG;
+      if (this.host[at + 3] === mpn) this.host[at + 2] = NO_TAG;
+      if (this.host[this.userBank + at + 3] === mpn) this.host[this.userBank + at + 2] = NO_TAG;
     }
   }
 
@@ -129,9 +129,9 @@ export class Tlb {
   dropHost(index: number): void {
     const at = index * 4, user = this.userBank + at;
     this.host[at] =
-      this.host[at + 1] =
+      this.host[at + 2] =
       this.host[user] =
-      this.host[user + 1] =
+      this.host[user + 2] =
         NO_TAG;
     this.host[at + 3] = this.host[user + 3] = -1;
   }

@@ -8,6 +8,8 @@ import type { Vm } from "../../../core/mod.ts";
 export interface ByteDevice {
   readByte(port: number): number;
   writeByte(port: number, value: number): void;
+  /** As `PortDevice.isSteady`. */
+  isSteady?(port: number): boolean;
 }
 
 /** What a byte lane reads where no device drives it. */
@@ -33,6 +35,10 @@ export class ByteLanes implements PortDevice {
     for (let i = 0; i < size; i++) {
       if (this.#claims(port + i)) this.device.writeByte(port + i, (value >>> (8 * i)) & 0xff);
     }
+  }
+
+  isSteady(port: number): boolean {
+    return this.device.isSteady?.(port) === true;
   }
 
   #claims(port: number): boolean {

@@ -15,6 +15,9 @@ export class PostCode implements StateOwner, ByteDevice {
   writeByte(_port: number, value: number): void {
     this.#code = value;
   }
+  isSteady(): boolean {
+    return true;
+  }
 
   save(): Saved {
     return { code: this.#code };

@@ -228,6 +228,10 @@ export class Uart implements StateOwner, ByteDevice, SerialPort {
     }
   }
 
+  isSteady(port: number): boolean {
+    return port - this.base === Reg.SCR;
+  }
+
   writeByte(port: number, value: number): void {
     const s = this.#state, offset = port - this.base;
     if (!s.open) this.#unsettle(offset > Reg.IER);

@@ -20,6 +20,8 @@ export class Block {
   isValid = true;
   /** How often it was entered: what a translator goes by. */
   entries = 0;
+  /** Whether a translator has seen fit to look for a translation before it interprets this. */
+  isTranslated = false;
   constructor(
     /** Machine address of the first byte, as a signed word. */
     readonly address: number,

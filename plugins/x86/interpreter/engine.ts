@@ -6,6 +6,7 @@ import type { GuestClock, Vm } from "../../../core/mod.ts";
 import { decode, MAX_INSTRUCTION_LENGTH } from "../decoder.ts";
 import { deliverFault } from "../interrupts.ts";
 import { GuestFault } from "../fault.ts";
+import type { Instruction } from "../instruction.ts";
 import { Mode, type Processor } from "../processor.ts";
 import type { Engine } from "../services.ts";
 import * as S from "../state.ts";
@@ -36,6 +37,61 @@ export class Interpreter implements Engine {
     this.#runBlock(cpu, cpu.vm.clock);
   }
 
+  /**
+   * Runs a block that the caller has found where `runOnce` would find it, or what of it the deadline allows: the segments are
+   * flat, and the instruction TLB holds its page.
+   */
+  runBlock(cpu: Processor, { operations, length }: Block): void {
+    const { r } = cpu, { clock } = cpu.vm;
+    const eip = r[S.EIP], { steps } = clock;
+    cpu.blockEip = eip;
+    cpu.blockSteps = steps;
+    cpu.index = 0;
+    const left = clock.deadlineSteps - steps;
+    cpu.count = operations.length < left ? operations.length : left;
+    r[S.EIP] = (eip + length) | 0;
+    try {
+      runOperations(cpu, operations);
+      clock.steps = cpu.blockSteps + cpu.index;
+      if (cpu.index < operations.length) r[S.EIP] = (eip + operations[cpu.index].start) | 0;
+    } catch (signal) {
+      const start = cpu.index < operations.length ? operations[cpu.index].start : 0;
+      this.#deliver(cpu, clock, (eip + start) | 0, signal);
+    }
+  }
+
+  /** Runs the instruction at EIP alone; the deadline must be ahead. False where it faulted and the fault was delivered. */
+  runInstruction(cpu: Processor): boolean {
+    return this.#runBlock(cpu, cpu.vm.clock, 1);
+  }
+
+  /** Makes a decoded instruction ready for `runOperation`, in the mode that it was decoded in. */
+  prepare(instruction: Instruction, mode: number): Operation {
+    return bind(instruction, mode, 0);
+  }
+
+  /**
+   * Runs the instruction at EIP, which the caller has at hand, without fetching it again; otherwise as `runInstruction`. The
+   * instruction TLB must hold its page, and the processor be in the mode that it was prepared for.
+   */
+  runOperation(cpu: Processor, operation: Operation): boolean {
+    const { r } = cpu, { clock } = cpu.vm;
+    const eip = r[S.EIP];
+    cpu.blockEip = eip;
+    cpu.blockSteps = clock.steps;
+    cpu.index = 0;
+    cpu.count = 1;
+    r[S.EIP] = (eip + operation.end) | 0;
+    try {
+      operation.handler(cpu, operation);
+      clock.steps = cpu.blockSteps + 1;
+      return true;
+    } catch (signal) {
+      this.#deliver(cpu, clock, eip, signal);
+      return false;
+    }
+  }
+
   step(vm: Vm): boolean {
     const { clock } = vm;
     const { deadlineSteps } = clock;
@@ -46,8 +102,8 @@ export class Interpreter implements Engine {
     return completed;
   }
 
-  /** Runs the block at EIP, or as much of it as the deadline allows; false where it ended with the delivery of a fault. */
-  #runBlock(cpu: Processor, clock: GuestClock): boolean {
+  /** Runs the block at EIP, or what the deadline and `most` allow of it; false where it ended with the delivery of a fault. */
+  #runBlock(cpu: Processor, clock: GuestClock, most = MOST_OPERATIONS): boolean {
     const { r } = cpu;
     const eip = r[S.EIP], steps = clock.steps;
     cpu.blockEip = eip;
@@ -62,6 +118,7 @@ export class Interpreter implements Engine {
       const found = mpn < 0 ? undefined : this.blocks.find((mpn << 12) | (linear & 0xfff), cpu.mode);
       const block = found ?? this.#crossing(cpu, linear);
       let count = block.operations.length;
+      if (count > most) count = most;
       if (steps + count > clock.deadlineSteps) count = clock.deadlineSteps - steps;
       if (!flat && eip >>> 0 > (r[CS_LIMIT] >>> 0) - block.length + 1) count = this.#withinLimit(cpu, block, count);
       operations = block.operations;
@@ -72,16 +129,20 @@ export class Interpreter implements Engine {
       if (cpu.index < operations.length) r[S.EIP] = (eip + operations[cpu.index].start) | 0;
       return true;
     } catch (signal) {
-      if (!(signal instanceof GuestFault)) throw signal;
-      // A guest fault becomes an event: the faulting instruction is no step, its delivery is one.
-      const { vector, errorCode, inNewTask } = signal;
-      clock.steps = cpu.blockSteps + cpu.index;
       const start = cpu.index < operations.length ? operations[cpu.index].start : 0;
-      if (!inNewTask) r[S.EIP] = (eip + start) | 0;
-      deliverFault(cpu, vector, errorCode);
-      clock.steps++;
+      this.#deliver(cpu, clock, (eip + start) | 0, signal);
       return false;
     }
+  }
+
+  /** Makes an event of a guest fault that the instruction at `eip` raised: that is no step, its delivery is one. */
+  #deliver(cpu: Processor, clock: GuestClock, eip: number, signal: unknown): void {
+    if (!(signal instanceof GuestFault)) throw signal;
+    const { vector, errorCode, inNewTask } = signal;
+    clock.steps = cpu.blockSteps + cpu.index;
+    if (!inNewTask) cpu.r[S.EIP] = eip;
+    deliverFault(cpu, vector, errorCode);
+    clock.steps++;
   }
 
   /** How many operations lie within the CS limit; the first that does not raises #GP(0) when its turn comes. */
@@ -119,6 +180,8 @@ export class Interpreter implements Engine {
   }
 }
 
+/** More than a block has: all of it. */
+const MOST_OPERATIONS = 1 << 20;
 /** Instructions across pages that are kept decoded, directly mapped. */
 const CROSSINGS = 256;
 const noOperations: readonly Operation[] = [];

@@ -252,8 +252,8 @@ function moveBulk(cpu: Processor, op: Operation): number {
   count = Math.min(count, pageRun(from, size, isDown), pageRun(to, size, isDown));
   if (count === 0) return 0;
   const fromEntry = entryOf(cpu, from), toEntry = entryOf(cpu, to);
-  if (cpu.tlb[fromEntry] !== (from & PAGE_MASK) || cpu.tlb[toEntry + 1] !== (to & PAGE_MASK)) return 0;
-  const fromHost = (cpu.tlb[fromEntry + 2] + from) >>> 0, toHost = (cpu.tlb[toEntry + 2] + to) >>> 0;
+  if (cpu.tlb[fromEntry] !== (from & PAGE_MASK) || cpu.tlb[toEntry + 2] !== (to & PAGE_MASK)) return 0;
+  const fromHost = (cpu.tlb[fromEntry + 1] + from) >>> 0, toHost = (cpu.tlb[toEntry + 1] + to) >>> 0;
   if (isDown) copyDown(cpu, fromHost, toHost, size, count);
   else copyUp(cpu, fromHost, toHost, size, count);
   finishBulk(cpu, op, count);
@@ -272,8 +272,8 @@ function fillBulk(cpu: Processor, op: Operation): number {
   count = Math.min(count, pageRun(to, size, isDown));
   if (count === 0) return 0;
   const entry = entryOf(cpu, to);
-  if (cpu.tlb[entry + 1] !== (to & PAGE_MASK)) return 0;
-  const last = (cpu.tlb[entry + 2] + to) >>> 0;
+  if (cpu.tlb[entry + 2] !== (to & PAGE_MASK)) return 0;
+  const last = (cpu.tlb[entry + 1] + to) >>> 0;
   fill(cpu, isDown ? last - (count - 1) * size : last, size, count);
   finishBulk(cpu, op, count);
   advance(cpu, op, EDI, isDown ? -count * size : count * size);

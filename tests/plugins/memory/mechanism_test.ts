@@ -300,6 +300,7 @@ Deno.test("a restored VM has its contents, states and host-side bits, whatever h
   put(a, 7, 9);
   mechanism.release(a, 0, PageState.swapped);
   host.restore(a, saved);
+  assertEquals([0, 5].map((ppn) => memoryOf(a).isWritable(ppn)), [true, false]);
   assertEquals(host.stateHash(a), hash);
   assertEquals(
     Array.from({ length: 8 }, (_, ppn) => memoryOf(a).stateOf(ppn)),
@@ -314,7 +315,6 @@ Deno.test("a restored VM has its contents, states and host-side bits, whatever h
       PageState.absent,
     ],
   );
-  assertEquals([0, 5].map((ppn) => memoryOf(a).isWritable(ppn)), [true, false]);
   assertEquals(memoryOf(b).peek(1), pageOf(2));
   machine.audit();
 

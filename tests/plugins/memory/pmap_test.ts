@@ -1,5 +1,6 @@
 // Guest-physical memory behind the pmap: first touch, isolation, DMA, host-side bits, sampling, admission.
 
+import { HYPERVISOR_AREA_BYTES } from "../../../plugins/memory/frames.ts";
 import { assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError, Random } from "../../../core/mod.ts";
 import {
@@ -219,14 +220,16 @@ Deno.test("a reclaimer is asked once per missing frame, and one that frees nothi
 
 Deno.test("host memory that one WebAssembly.Memory cannot be is refused", () => {
   for (const memoryMib of [0, -1, 1.5, 4097]) {
-    assertThrows(() => memoryHost(memoryMib), InputError, "expected a whole number from 1 to 4096");
+    assertThrows(() => memoryHost(memoryMib), InputError, "expected a whole number from 1 to 4095");
   }
 });
 
 Deno.test("machine memory has its full size from the start and keeps its buffer", () => {
   const { machine, add, memoryOf } = memoryHost(16);
   const { buffer } = machine.memory;
-  assertEquals(buffer.byteLength, 16 * MIB);
+  assertEquals(machine.bytes.length, 16 * MIB);
+  // Behind the frames is an engine's area, which is no frame and cannot be named by a pmap.
+  assertEquals(buffer.byteLength, 16 * MIB + HYPERVISOR_AREA_BYTES);
   assertThrows(() => machine.memory.grow(1), RangeError);
   memoryOf(add("a", 16)).frameForWrite(0);
   assertEquals(machine.memory.buffer === buffer, true);
@@ -293,6 +296,52 @@ Deno.test("the state hash depends on contents by PPN and on nothing else", () =>
     assertNotEquals(hashAfter(touch), one, name);
     assertNotEquals(hashAfter(touch), empty, name);
   }
+});
+
+Deno.test("hashing again costs the right to write, which the next write takes back", () => {
+  const { host, add, memoryOf, mechanism, machine } = memoryHost(1);
+  const changes: number[] = [];
+  host.bus.on(mappingChanged, "test", ({ ppn }: { ppn: number }) => void changes.push(ppn));
+  const vm = add("a", 8 * PAGE_MIB), memory = memoryOf(vm);
+  for (const ppn of [1, 2, 3]) memory.frameForWrite(ppn);
+  mechanism.mapZero(vm, 3);
+  changes.length = 0;
+  host.stateHash(vm);
+  assertEquals(changes.sort(), [1, 2, 3]);
+  assertEquals([1, 2, 3].map((ppn) => memory.isWritable(ppn)), [false, false, false]);
+  changes.length = 0;
+  host.stateHash(vm);
+  assertEquals(changes, [], "nothing was written since");
+  memory.frameForWrite(2);
+  assertEquals([1, 2, 3].map((ppn) => memory.isWritable(ppn)), [false, true, false]);
+  host.stateHash(vm);
+  assertEquals(changes, [2]);
+  machine.audit();
+});
+
+Deno.test("the audit finds a page that was written behind the back of its hash", () => {
+  const { host, add, memoryOf, machine } = memoryHost(1);
+  const vm = add("a", 8 * PAGE_MIB), memory = memoryOf(vm);
+  const mpn = memory.frameForWrite(4);
+  machine.bytes[mpn * PAGE_SIZE] = 1;
+  const hash = host.stateHash(vm);
+  machine.audit();
+  machine.bytes[mpn * PAGE_SIZE] = 2;
+  assertThrows(() => machine.audit(), Error, 'page 4 of VM "a" (private) was changed without a word of it');
+  memory.frameForWrite(4);
+  machine.audit();
+  assertNotEquals(host.stateHash(vm), hash);
+});
+
+Deno.test("pages that changed places, or hold each other's contents, hash differently", () => {
+  const hashOf = (...contents: readonly number[]) => {
+    const { host, add, memoryOf } = memoryHost(1);
+    const vm = add("a", 8 * PAGE_MIB);
+    for (const [ppn, byte] of contents.entries()) memoryOf(vm).write(ppn * PAGE_SIZE, pageOf(byte));
+    return host.stateHash(vm);
+  };
+  const hashes = [[1, 2], [2, 1], [1, 1], [2, 2], [0, 1, 1], [1, 0, 1], [1, 1, 0, 1], [3]].map((c) => hashOf(...c));
+  assertEquals(new Set(hashes).size, hashes.length);
 });
 
 Deno.test("no two pages that differ in one bit, or in the place of one word, have the same hash", () => {
