@@ -19,6 +19,12 @@ export const DEBUG_EXIT_PORT = 0xf4;
 /** Value guests write to the debug-exit port when something went wrong. */
 export const EXIT_FAILURE = 0x7f;
 
+/** The power-on self-test code, which reads back what was written. */
+export const POST_CODE_PORT = 0x80;
+
+/** Registers of the local APIC, by physical address. */
+export const LOCAL_APIC = { ID: 0xfee0_0020, TASK_PRIORITY: 0xfee0_0080 } as const;
+
 /** 8259A interrupt controllers. */
 export const PIC = {
   MASTER_COMMAND: 0x20,
@@ -78,7 +84,7 @@ export const DR7_DISABLED = 0x400;
 export const CPUID_EDX_PSE = 0x8;
 
 /** Model-specific registers. */
-export const MSR = { SYSENTER_CS: 0x174 } as const;
+export const MSR = { SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175, SYSENTER_EIP: 0x176 } as const;
 
 /** Bits of a page-table or page-directory entry, Intel SDM volume 3A section 4.3. */
 export const PAGE = {

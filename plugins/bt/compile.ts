@@ -1,197 +1,332 @@
-// From a region to a WebAssembly function: a loop around a branch table over its units, registers, flags and the budget in
-// locals, one common exit. The budget for a unit is taken on the edge that leads to it, so that leaving for want of budget
-// can compute the flags in cold code; a unit's body has no check (design: budget).
+// From a region to a WebAssembly function: structured code over its units (flow.ts), registers, flags and the budget in
+// locals, one common exit. A unit takes its steps from the budget; whether there are enough is looked at on the edges into
+// loops, where leaving for want of budget knows where the flags are (design: budget).
 
 import { ESP, type Instruction, state as S } from "../x86/mod.ts";
-import { BUDGET, EIP, Emitter, ENTRY, Exit, STATUS } from "./emit/emitter.ts";
+import { BUDGET, EIP, Emitter, ENTRY, Exit, type FlagState, STATUS } from "./emit/emitter.ts";
 import type { ExitSite } from "./emit/exits.ts";
+import { CALL_OUT, GOTO } from "./emit/imports.ts";
 import { emitPop, emitPush } from "./emit/stack.ts";
+import { x87Frames } from "./emit/x87_frames.ts";
+import { X87Stack } from "./emit/x87_stack.ts";
+import type { Component, Loop } from "./flow.ts";
 import * as L from "./layout.ts";
-import { PARAMETER_COUNT_SHIFT, UNIT_MASK } from "./runtime.ts";
-import type { Region, Unit } from "./units.ts";
-import { Access, FunctionBody, HYPERVISOR, Op } from "./wasm.ts";
+import { COUNT_SHIFT, ENTRY_SHIFT, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
+import { type Region, type Unit } from "./units.ts";
+import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
-/** Index of the imported function that chains to the translation at an EIP. */
-export const GOTO = 1;
+/** What a region is compiled for. */
+export interface Placement {
+  /** Linear address of its page. */
+  readonly linearPage: number;
+  /** `Mode` and `MODE_USER`. */
+  readonly mode: number;
+  /** Its slot in the table. */
+  readonly slot: number;
+}
 
 /**
- * Compiles a region whose page lies at linear address `linearPage`. The function takes an entry number and returns an exit
- * status; the parameter names the unit and its length (runtime.ts). Exits are added to `sites`; their statuses are indices in it plus one.
+ * Compiles a region. The function takes the number of the unit that is entered, from 1, and returns an exit status. Exits are
+ * added to `sites`; their statuses are indices in it plus one.
  */
-export function compileRegion(
-  region: Region,
-  linearPage: number,
-  dataBank: number,
-  sites: ExitSite[] = [],
-): FunctionBody {
-  const body = new FunctionBody(1);
-  return new RegionCompiler(region, linearPage, dataBank, body, sites).compile();
+export function compileRegion(region: Region, placement: Placement, sites: ExitSite[] = []): FunctionBody {
+  const compiler = new RegionCompiler(region, placement, sites);
+  // Code that writes the registers back in its midst must know all that are written anywhere: that takes a trial.
+  if (region.units.some(({ ending }) => ending === "emulate")) {
+    const trial = new RegionCompiler(region, placement, []);
+    trial.compile();
+    compiler.knowRegisters(trial);
+  }
+  return compiler.compile();
+}
+
+/** How to get to a unit within the function. */
+interface Way {
+  readonly label: number;
+  /** What ENTRY must be on the way, for the branch table of a loop's head; undefined where nobody looks. */
+  readonly entry: number | undefined;
 }
 
 class RegionCompiler {
+  readonly f = new FunctionBody(1);
   readonly #e: Emitter;
-  #dispatch = 0;
+  /** From where the code is: units to which a branch leads. */
+  readonly #ways = new Map<number, Way>();
+  readonly #isEntry: ReadonlySet<number>;
+  /** By unit, where its x87 stack lies (x87_stack.ts). */
+  readonly #frames: readonly number[];
+  /** Label of the loop around everything, where a return to this region comes in. */
+  #top = 0;
 
   constructor(
     readonly region: Region,
-    readonly linearPage: number,
-    dataBank: number,
-    readonly f: FunctionBody,
+    readonly placement: Placement,
     sites: ExitSite[],
   ) {
-    this.#e = new Emitter(f, dataBank, sites);
+    this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites);
+    this.#isEntry = new Set(region.entries);
+    const x87 = x87Frames(region);
+    this.#frames = x87.frames;
+    if (x87.isUsed) this.#e.x87 = new X87Stack(this.#e, x87.registers);
+  }
+
+  /** Takes over which registers another compilation of the same region has used and written. */
+  knowRegisters(trial: RegionCompiler): void {
+    for (const register of trial.#e.used) this.#e.used.add(register);
+    for (const register of trial.#e.written) this.#e.written.add(register);
   }
 
   compile(): FunctionBody {
-    const { region } = this;
-    // Registers are known only when everything is emitted: the prologue comes from a second pass over the same locals.
-    for (const unit of region.units) this.#noteRegisters(unit);
-    const e = this.#e, { f } = this;
-    e.emitPrologue(f);
+    const { region, f } = this;
+    const e = this.#e;
     e.exitLabel = f.block();
-    this.#takeEntryBudget();
+    const comesBack = region.entries.length > 1 && region.units.some(({ ending }) => INDIRECT.has(ending));
+    if (comesBack) {
+      this.#top = f.loop();
+      e.chainLabel = f.block();
+    } else e.chainLabel = e.exitLabel;
     e.openSites();
-    this.#dispatch = f.loop();
-    const labels = region.units.map(() => f.block());
-    f.get(ENTRY).brTable(labels.toReversed(), labels[0]);
-    for (const [index, unit] of region.units.entries()) {
-      f.end();
-      this.#unit(unit, index);
-    }
-    f.op(Op.unreachable);
-    f.end();
+    this.#list(region.flow.components, region.entries, new Set());
     e.closeSites();
+    if (comesBack) {
+      f.br(e.exitLabel).end();
+      this.#comeBack();
+      f.end();
+    }
     f.end();
     e.emitEpilogue(f);
     f.get(STATUS).if();
+    this.#callOut();
     f.get(STATUS).op(Op.return).end();
     f.constant(0).get(EIP).memory(Access.i32Store, HYPERVISOR, L.STATE + S.EIP * 4);
     f.get(EIP).returnCall(GOTO);
-    return f;
+    const prologue = new FunctionBody(1);
+    e.emitPrologue(prologue);
+    return f.prepend(prologue);
   }
 
-  /** Takes the steps of the unit that is entered from outside: who enters has seen that there are as many left. */
-  #takeEntryBudget(): void {
-    const { f } = this;
-    f.get(BUDGET).get(ENTRY).constant(PARAMETER_COUNT_SHIFT).op(Op.i32ShrU).op(Op.i32Sub).set(BUDGET);
-    f.get(ENTRY).constant(UNIT_MASK).op(Op.i32And).set(ENTRY);
-  }
-
-  /** Takes a unit's steps from the budget, or leaves before it. */
-  #takeBudget(unit: Unit, eip: number): void {
-    const { f } = this;
-    f.get(BUDGET).constant(unit.instructions.length).op(Op.i32LtS).if();
-    this.#e.exitTo(eip, Exit.yield);
+  /** Goes on in this function where EIP is one of its entries, as `goto` would find it (runtime.ts). */
+  #comeBack(): void {
+    const { f, placement: { mode, slot } } = this;
+    const entry = f.local(I32), word = f.local(I32);
+    const outside = f.block();
+    f.get(EIP).get(EIP).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
+    f.constant(4).op(Op.i32Shl).tee(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE);
+    f.get(EIP).op(Op.i32Ne).brIf(outside);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4).constant(mode).op(Op.i32Ne).brIf(outside);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 12).tee(word).constant(SLOT_MASK).op(Op.i32And);
+    f.constant(slot).op(Op.i32Ne).brIf(outside);
+    f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32GtS).brIf(outside);
+    this.#e.x87?.spill();
+    // All its entries lie in one page, which is where this code is.
+    f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And).set(ENTRY).br(this.#top);
     f.end();
-    f.get(BUDGET).constant(unit.instructions.length).op(Op.i32Sub).set(BUDGET);
+  }
+
+  /** Calls out where a site asks for it, or where an access to device memory has missed: then chains, or leaves. */
+  #callOut(): void {
+    const { f } = this;
+    f.get(STATUS).constant(0).op(Op.i32LtS);
+    f.constant(0).memory(Access.i32Load, HYPERVISOR, L.DEVICE_MISS).op(Op.i32Or).if();
+    f.get(STATUS).call(CALL_OUT).if();
+    f.constant(0).op(Op.return).end();
+    f.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.EIP * 4).returnCall(GOTO);
+    f.end();
+  }
+
+  /**
+   * Emits components in their order. `entered` are units to which ENTRY may say to go first, besides the first component;
+   * `follows` are those to which control comes by falling out of the end.
+   */
+  #list(components: readonly Component[], entered: readonly number[], follows: ReadonlySet<number>): void {
+    const { f } = this;
+    const labels = new Map<Component, number>();
+    for (const component of components.toReversed()) {
+      if (component === components[0] && entered.length === 0) continue;
+      const label = f.block();
+      labels.set(component, label);
+      for (const unit of headsOf(component)) {
+        // Heads of a loop around this are reached by going round it.
+        if (this.#ways.has(unit)) continue;
+        this.#ways.set(unit, { label, entry: needsTable(component) ? entryOf(component, unit) : undefined });
+      }
+    }
+    if (entered.length > 0) this.#table(components, entered, labels);
+    for (const [at, component] of components.entries()) {
+      const label = labels.get(component);
+      if (label !== undefined) f.end();
+      for (const unit of headsOf(component)) if (this.#ways.get(unit)?.label === label) this.#ways.delete(unit);
+      const next = components.at(at + 1);
+      const after = next === undefined ? follows : new Set(needsTable(next) ? [] : headsOf(next));
+      if (typeof component === "number") this.#unit(component, after);
+      else this.#loop(component, after);
+    }
+  }
+
+  /** Branches to the component that holds the unit which ENTRY names; to the first one if it names none. */
+  #table(components: readonly Component[], entered: readonly number[], labels: ReadonlyMap<Component, number>): void {
+    const { f } = this;
+    const label = (component: Component) => labels.get(component) ?? 0;
+    const first = label(components[0]);
+    const targets = Array.from({ length: Math.max(...entered) + 2 }, () => first);
+    for (const unit of entered) {
+      const component = components.find((component) => holds(component, unit));
+      if (component !== undefined) targets[unit + 1] = label(component);
+    }
+    f.get(ENTRY).brTable(targets, first);
+  }
+
+  #loop(loop: Loop, follows: ReadonlySet<number>): void {
+    const { f } = this;
+    const label = f.loop();
+    const entry = needsTable(loop);
+    for (const unit of loop.heads) this.#ways.set(unit, { label, entry: entry ? entryOf(loop, unit) : undefined });
+    this.#list(loop.body, loop.entered, follows);
+    for (const unit of loop.heads) this.#ways.delete(unit);
+    f.end();
   }
 
   #eipOf(offset: number): number {
-    return (this.linearPage + offset) | 0;
+    return (this.placement.linearPage + offset) | 0;
   }
 
-  #noteRegisters(unit: Unit): void {
-    // Emitting into a scratch body finds the registers; the locals it makes are thrown away.
-    const scratch = new Emitter(new FunctionBody(1), 0);
-    for (const { instruction, emit } of unit.instructions) {
-      scratch.beginInstruction(0, 0, 0);
-      if (emit !== undefined) emit(scratch, instruction);
-      else noteEnding(scratch, instruction);
-    }
-    for (const register of scratch.used) this.#e.used.add(register);
-    for (const register of scratch.written) this.#e.written.add(register);
-  }
-
-  #unit(unit: Unit, index: number): void {
-    const e = this.#e;
+  /** Emits a unit; `follows` are the units whose code comes next. */
+  #unit(index: number, follows: ReadonlySet<number>): void {
+    const e = this.#e, { f } = this;
+    const unit = this.region.units[index];
     const count = unit.instructions.length;
-    e.beginUnit();
+    e.beginUnit(this.#flagsAt(index));
+    e.x87?.beginUnit(this.#frames[index]);
+    this.#falling = undefined;
+    if (count > 0) f.get(BUDGET).constant(count).op(Op.i32Sub).set(BUDGET);
     for (const [at, { offset, instruction, emit }] of unit.instructions.entries()) {
       e.beginInstruction(this.#eipOf(offset), this.#eipOf(offset + instruction.length), count - at);
       if (emit !== undefined) emit(e, instruction);
-      else return this.#ending(unit, instruction, index);
+      else return this.#ending(unit, instruction, follows);
     }
-    if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, index);
+    if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, follows);
+    if (unit.ending === "emulate") return;
+    if (unit.ending === "edge") return e.callOutAt(this.#eipOf(unit.end));
     e.exitTo(this.#eipOf(unit.end), Exit.interpret);
   }
 
-  #ending(unit: Unit, instruction: Instruction, index: number): void {
+  #ending(unit: Unit, instruction: Instruction, follows: ReadonlySet<number>): void {
     const e = this.#e, { f } = this;
     const next = e.nextEip;
+    const { taken } = unit;
     switch (unit.ending) {
-      case "jcc": {
+      case "jcc":
         e.pushCondition(instruction.row.variant);
         f.if();
-        if (unit.taken !== undefined) this.#goTo(unit.taken, undefined);
+        if (taken !== undefined) this.#goTo(taken, NOTHING);
         f.end();
-        if (unit.next !== undefined) this.#goTo(unit.next, index);
+        if (unit.next !== undefined) this.#goTo(unit.next, follows);
         return;
-      }
       case "jmp":
-        if (unit.taken !== undefined) this.#goTo(unit.taken, index);
+        if (taken !== undefined) this.#goTo(taken, follows);
         return;
       case "call":
         emitPush(e, () => f.constant(next));
-        if (unit.taken !== undefined) this.#goTo(unit.taken, undefined);
+        if (taken !== undefined) this.#goTo(taken, follows);
         return;
       case "callIndirect": {
         const target = e.temporary();
         e.pushOperand(instruction, 32);
         f.set(target);
         emitPush(e, () => f.constant(next));
-        return this.#leave(() => f.get(target));
+        f.get(target);
+        return this.#leave(e.chainLabel);
       }
       case "jmpIndirect":
         e.pushOperand(instruction, 32);
-        return this.#leave(undefined);
+        return this.#leave(e.chainLabel);
       case "ret": {
         const target = emitPop(e);
         if (instruction.immediate !== 0) {
           f.get(e.register(ESP)).constant(instruction.immediate & 0xffff).op(Op.i32Add);
           e.setRegister(ESP);
         }
-        return this.#leave(() => f.get(target));
+        f.get(target);
+        return this.#leave(e.chainLabel);
       }
     }
   }
 
-  /** Leaves to an EIP that is pushed, or lies on the stack already, to be chained. */
-  #leave(pushEip: (() => void) | undefined): void {
+  /** Leaves to the EIP on the stack, to be chained. */
+  #leave(label: number): void {
     const e = this.#e, { f } = this;
-    pushEip?.();
     f.set(EIP);
-    e.storeFlags();
-    f.constant(0).set(STATUS).br(e.exitLabel);
+    e.moveFlags();
+    f.constant(0).set(STATUS).br(label);
   }
 
-  /** Continues at an offset of the page: a unit of this region, or outside. `after` is the unit whose code comes before, if any. */
-  #goTo(offset: number, after: number | undefined): void {
+  /** What is known of the flags at a unit's beginning. */
+  #flagsAt(index: number): FlagState | undefined {
+    if (this.#falling === index) return this.#e.flags;
+    const states = this.#incoming.get(index) ?? [];
+    // A loop's head comes before some of its predecessors; an entry has predecessors outside.
+    if (this.#isEntry.has(index) || states.length < this.region.flow.predecessors[index]) return undefined;
+    const [first] = states;
+    const isSame = ({ kind, bits }: FlagState) => kind === first.kind && bits === first.bits;
+    return states.every(isSame) ? first : undefined;
+  }
+
+  /** The flags with which the edges that are emitted already lead to each unit. */
+  readonly #incoming = new Map<number, FlagState[]>();
+
+  /** The unit to which the code emitted last falls through, and which has no other way to it: its flags are known. */
+  #falling: number | undefined;
+
+  /** Continues at an offset of the page: a unit of this region, or outside. */
+  #goTo(offset: number, follows: ReadonlySet<number>): void {
     const e = this.#e, { f } = this;
-    const index = this.region.indexOf.get(offset);
-    if (index === undefined) return this.#leave(() => f.constant(this.#eipOf(offset)));
-    const unit = this.region.units[index];
-    this.#takeBudget(unit, this.#eipOf(offset));
-    // Flags that the unit overwrites unseen are computed only if the budget ends here.
-    if (unit.liveIn !== 0) e.storeFlags();
-    if (after !== undefined && index === after + 1) return;
-    f.constant(index).set(ENTRY).br(this.#dispatch);
+    const { region } = this;
+    const index = region.indexOf.get(offset);
+    // Where the x87 stack does not lie as a unit expects it, the unit is entered from outside.
+    const isPlaced = index !== undefined && (e.x87 === undefined || e.x87.frame === this.#frames[index]);
+    if (!isPlaced) {
+      f.constant(this.#eipOf(offset));
+      return this.#leave(e.exitLabel);
+    }
+    if (region.flow.checkpoints.has(index)) {
+      f.get(BUDGET).constant(region.flow.longest[index]).op(Op.i32LtS).unlikely().if();
+      e.exitTo(this.#eipOf(offset), Exit.yield);
+      f.end();
+    }
+    const incoming = this.#incoming.get(index);
+    if (incoming === undefined) this.#incoming.set(index, [e.movedFlags()]);
+    else incoming.push(e.movedFlags());
+    if (follows.has(index)) {
+      if (region.flow.predecessors[index] === 1 && !this.#isEntry.has(index)) this.#falling = index;
+      else e.moveFlags();
+      return;
+    }
+    e.moveFlags();
+    const way = this.#ways.get(index);
+    if (way === undefined) throw new Error(`no way to unit ${index} of the region at ${this.#eipOf(0) >>> 0}`);
+    if (way.entry !== undefined) f.constant(way.entry).set(ENTRY);
+    f.br(way.label);
   }
 }
 
-/** What an ending reads and writes, for the prologue. */
-function noteEnding(e: Emitter, instruction: Instruction): void {
-  switch (instruction.row.handler) {
-    case "call":
-      return emitPush(e, () => e.f.constant(0));
-    case "callIndirect":
-      e.pushOperand(instruction, 32);
-      e.f.op(Op.drop);
-      return emitPush(e, () => e.f.constant(0));
-    case "jmpIndirect":
-      e.pushOperand(instruction, 32);
-      e.f.op(Op.drop);
-      return;
-    case "ret":
-      emitPop(e);
-  }
+const NOTHING: ReadonlySet<number> = new Set();
+/** Endings whose target is known when the code runs. */
+const INDIRECT: ReadonlySet<Unit["ending"]> = new Set(["ret", "jmpIndirect", "callIndirect"]);
+
+/** Units at which a component is entered by edges. */
+function headsOf(component: Component): readonly number[] {
+  return typeof component === "number" ? [component] : component.heads;
+}
+
+function needsTable(component: Component): boolean {
+  return typeof component !== "number" && component.entered.length > 0;
+}
+
+/** What ENTRY is on an edge to a loop's head: nothing for the first, which follows the branch table. */
+function entryOf(component: Component, unit: number): number {
+  return headsOf(component)[0] === unit ? 0 : unit + 1;
+}
+
+function holds(component: Component, unit: number): boolean {
+  return typeof component === "number" ? component === unit : component.body.some((inner) => holds(inner, unit));
 }

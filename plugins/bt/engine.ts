@@ -2,25 +2,28 @@
 // translates what the interpreter has entered often enough (BT paper 3.2). The interpreter stays the reference: whatever
 // emitted code cannot do exactly, it leaves to it, an instruction at a time.
 
-import { Mode, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
-import type { Interpreter } from "../x86/mod.ts";
+import { type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
+import type { Block, Interpreter } from "../x86/mod.ts";
 import type { ObservePort, Vm } from "../../core/mod.ts";
+import { CallOuts, noteState, syncLevel, TRANSLATED_MODE } from "./callout.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import { Exit } from "./emit/emitter.ts";
-import { completeExit, type ExitSite } from "./emit/exits.ts";
+import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
+import { auxFunction } from "./emit/flag_kinds.ts";
+import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
+import { x87Functions } from "./emit/x87_runtime.ts";
+import { type SensitiveChoice, sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
+import { COUNT_SHIFT, enterFunction, entryWord, gotoFunction, REGION_TYPE, SLOT_MASK, TYPES } from "./runtime.ts";
 import {
-  COUNT_SHIFT,
-  ENTRY_SHIFT,
-  entryWord,
-  gotoFunction,
-  MISS_TYPE,
-  REGION_TYPE,
-  SLOT_MASK,
-  TYPES,
-} from "./runtime.ts";
-import { findRegion, type Unit } from "./units.ts";
+  interruptFunction,
+  interruptReturnFunction,
+  loadSegmentFunction,
+  systemEnterFunction,
+  systemExitFunction,
+} from "./transfers.ts";
+import { findRegion, type Region, type Unit } from "./units.ts";
 import { walksThroughCode } from "./walks.ts";
 import { encodeModule } from "./wasm.ts";
 
@@ -35,6 +38,8 @@ export interface TranslatorOptions {
   readonly regionUnits: number;
   /** Translations kept at the most; then all are dropped. */
   readonly cacheRegions: number;
+  /** How each class of sensitive instructions is handled. */
+  readonly forms: SensitiveForms;
 }
 
 /** A compiled region. */
@@ -44,7 +49,7 @@ interface Fragment {
   readonly linearPage: number;
   readonly mode: number;
   readonly slot: number;
-  /** Its units, of which each can be entered. */
+  /** Its units. */
   readonly units: readonly Unit[];
 }
 
@@ -70,13 +75,14 @@ export interface TranslatorStatistics {
   flushes: number;
   interpretedSteps: number;
   dispatches: number;
+  traps: number;
+  callouts: number;
+  deviceCallouts: number;
 }
 
 const TABLE_SLOTS = 1 << 16;
-/** Largest budget that one entry into translated code is given. */
-const MOST_BUDGET = 1 << 30;
 /** A page whose code keeps changing is not translated again until it has been left alone for this many entries. */
-const REWRITE_PENALTY = 16;
+const REWRITE_PENALTY = 16, MOST_REWRITES = 64;
 
 export class Translator {
   readonly name = "bt";
@@ -89,17 +95,24 @@ export class Translator {
     flushes: 0,
     interpretedSteps: 0,
     dispatches: 0,
+    traps: 0,
+    callouts: 0,
+    deviceCallouts: 0,
   };
-  readonly #hypervisor = new WebAssembly.Memory({ initial: L.HYPERVISOR_PAGES, maximum: L.HYPERVISOR_PAGES });
-  readonly #words = new Int32Array(this.#hypervisor.buffer);
+  /** The hypervisor's area of machine memory, and where it begins. */
+  readonly #words: Int32Array;
+  readonly #area: number;
   readonly #table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SLOTS, maximum: TABLE_SLOTS });
-  readonly #goto: WebAssembly.ExportValue;
+  /** What the runtime modules export. */
+  #runtime: WebAssembly.Exports = {};
+  readonly #callOuts: CallOuts;
+  readonly #choose: SensitiveChoice;
+  /** Runs the region that a word of the jump cache names; gives its exit status. */
+  readonly #enter: (word: number) => number;
   /** By frame. */
   readonly #pages = new Map<number, Page>();
   /** Rare exits of all regions. */
   readonly #sites: ExitSite[] = [];
-  /** The regions' functions by slot. */
-  readonly #regions: ((entry: number) => number)[] = [];
   readonly #rewrites = new Map<number, number>();
   #nextSlot = 0;
   #active: Processor | undefined;
@@ -116,9 +129,19 @@ export class Translator {
     readonly translated: ObservePort<Translation>,
   ) {
     this.#machinePages = machine.buffer.byteLength / 65536;
+    this.#area = bytes.length;
+    this.#words = new Int32Array(machine.buffer, this.#area, L.HYPERVISOR_BYTES / 4);
     this.#words.fill(0xffffffff, L.JUMP_CACHE / 4);
-    const runtime = this.#instantiate([{ type: REGION_TYPE, body: gotoFunction(), exported: "goto" }], []);
-    this.#goto = runtime.exports.goto;
+    const callsOutForDevices = options.forms.mmio === "callout";
+    this.#callOuts = new CallOuts(this.#words, this.#sites, interpreter, callsOutForDevices, this.statistics);
+    this.#choose = sensitiveChoice(options.forms);
+    const functions = Object.entries(RUNTIME).map(([exported, body]) => {
+      const type = IMPORTS.find(({ name }) => name === exported)?.type ?? REGION_TYPE;
+      return { type, body: body(), exported };
+    });
+    const x87 = x87Functions().map(({ name, body }, index) => ({ type: X87_TYPE + index, body, exported: name }));
+    this.#runtime = { ...this.#instantiate(functions, []).exports, ...this.#instantiate(x87, []).exports };
+    this.#enter = this.#runtime.enter as (word: number) => number;
     code.addUser(this);
   }
 
@@ -127,25 +150,28 @@ export class Translator {
     const { clock } = vm;
     // Alignment checks or watchpoints are armed: every access takes the slow path, which is the interpreter's.
     if (cpu.tlb !== cpu.mmu.data.host) return this.interpreter.execute(vm);
-    const words = this.#words;
+    const words = this.#words, callOuts = this.#callOuts;
+    callOuts.begin(cpu);
     while (clock.steps < clock.deadlineSteps && cpu.attention === 0) {
       const word = this.#find(cpu);
       const left = clock.deadlineSteps - clock.steps;
       if (word < 0 || left < word >>> COUNT_SHIFT) {
-        this.#interpret(cpu);
+        this.#interpret(cpu, this.#cold);
         continue;
       }
       this.statistics.dispatches++;
-      const budget = left < MOST_BUDGET ? left : MOST_BUDGET;
-      words[L.BUDGET >> 2] = budget;
+      noteState(words, cpu);
+      callOuts.giveBudget(cpu);
       cpu.blockSteps = clock.steps;
       cpu.index = 0;
-      const status = this.#regions[word & SLOT_MASK](word >>> ENTRY_SHIFT);
+      const status = this.#enter(word);
       const site = status === 0 ? undefined : this.#sites[status - 1];
-      if (site !== undefined) completeExit(words, site);
-      clock.steps += budget - words[L.BUDGET >> 2];
+      if (site === undefined) completeFlags(words);
+      else completeExit(words, site);
+      callOuts.takeBack(cpu);
+      if (site?.status === Exit.emulate) this.#emulate(cpu);
       // A region may leave for the interpreter at the very deadline.
-      if (site?.status === Exit.interpret && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
+      else if (site?.status === Exit.interpret && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
     }
   }
 
@@ -177,10 +203,19 @@ export class Translator {
   }
 
   /** Interprets one block, or what of it the deadline allows. */
-  #interpret(cpu: Processor): void {
+  #interpret(cpu: Processor, block?: Block): void {
     const before = cpu.vm.clock.steps;
-    this.interpreter.runOnce(cpu);
+    if (block === undefined) this.interpreter.runOnce(cpu);
+    else this.interpreter.runBlock(cpu, block);
     this.statistics.interpretedSteps += cpu.vm.clock.steps - before;
+    this.#callOuts.noteOutside(cpu);
+  }
+
+  /** The trap form of a sensitive instruction. */
+  #emulate(cpu: Processor): void {
+    this.interpreter.runInstruction(cpu);
+    this.statistics.traps++;
+    this.#callOuts.noteOutside(cpu);
   }
 
   /** Moves a VM's processor to where translated code expects it. */
@@ -194,35 +229,40 @@ export class Translator {
         const buffer = new ArrayBuffer(stateBytes + dataBytes + instruction.host.byteLength);
         idle.moveTo(buffer, 0, stateBytes, stateBytes + dataBytes);
       }
-      cpu.moveTo(this.#hypervisor.buffer, L.STATE, L.DATA_TLB, L.INSTRUCTION_TLB);
+      const area = this.#area;
+      cpu.moveTo(this.machine.buffer, area + L.STATE, area + L.DATA_TLB, area + L.INSTRUCTION_TLB);
       this.#active = cpu;
     }
     return cpu;
   }
 
+  /** What is to be interpreted where `#find` found no translation; undefined where that is not known. */
+  #cold: Block | undefined;
+
   /** The entry of the translation at EIP, compiled now if the interpreter has come here often enough; or -1. */
   #find(cpu: Processor): number {
-    const needed = Mode.code32 | Mode.stack32 | Mode.flat;
-    if ((cpu.mode & needed) !== needed) return -1;
+    this.#cold = undefined;
+    if ((cpu.mode & TRANSLATED_MODE) !== TRANSLATED_MODE) return -1;
     const { r } = cpu;
-    const isUser = r[S.CPL] === 3;
-    const mode = cpu.mode | (isUser ? L.MODE_USER : 0);
     const eip = r[S.EIP];
+    const isUser = r[S.CPL] === 3;
     const bank = isUser ? L.INSTRUCTION_BANK_BYTES : 0;
     const tlb = L.INSTRUCTION_TLB + bank + ((eip >>> 12) & (L.INSTRUCTION_BANK_BYTES / 16 - 1)) * 16;
     const words = this.#words;
     // Not mapped in the instruction TLB: the interpreter fetches, and faults, first.
     if (words[tlb >> 2] !== (eip & 0xfffff000)) return -1;
     const mpn = words[(tlb + L.TLB_MPN) >> 2];
-    words[L.MODE >> 2] = mode;
-    words[L.INSTRUCTION_BANK >> 2] = bank;
-    words[L.FP_STATE >> 2] = floatingPointState(r);
+    const mode = cpu.mode | (isUser ? L.MODE_USER : 0);
     const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
     if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
-    const known = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
-    const linearPage = eip & 0xfffff000;
-    const entry = known?.fragment.linearPage === linearPage ? known : this.#translateIfHot(cpu, mpn, eip, mode);
-    if (entry === undefined) return -1;
+    // Most of what is not there is code that was interpreted a few times: that must cost little.
+    const block = this.interpreter.blocks.find((mpn << 12) | (eip & 0xfff), cpu.mode);
+    const isHot = block === undefined || block.isTranslated || ++block.entries >= this.#thresholdOf(mpn);
+    const entry = isHot ? this.#lookUp(mpn, eip, mode, block) : undefined;
+    if (entry === undefined) {
+      this.#cold = block;
+      return -1;
+    }
     words[at] = eip;
     words[at + 1] = mode;
     words[at + 2] = mpn;
@@ -230,11 +270,28 @@ export class Translator {
     return entry.word;
   }
 
-  #translateIfHot(cpu: Processor, mpn: number, eip: number, mode: number): Entry | undefined {
-    const block = this.interpreter.blocks.find((mpn << 12) | (eip & 0xfff), cpu.mode);
-    if (block === undefined) return undefined;
+  /** Entries of a block before it is translated; more where code keeps changing. */
+  #thresholdOf(mpn: number): number {
+    const { threshold } = this.options;
+    if (this.#rewrites.size === 0) return threshold;
     const rewrites = this.#rewrites.get(mpn) ?? 0;
-    if (++block.entries < this.options.threshold * (1 + Math.min(rewrites, 64) * REWRITE_PENALTY)) return undefined;
+    return threshold * (1 + Math.min(rewrites, MOST_REWRITES) * REWRITE_PENALTY);
+  }
+
+  /** The translation that there is, or that is made now. */
+  #lookUp(mpn: number, eip: number, mode: number, block: Block | undefined): Entry | undefined {
+    const known = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
+    if (known?.fragment.linearPage === (eip & 0xfffff000)) {
+      if (block !== undefined) block.isTranslated = true;
+      return known;
+    }
+    if (block === undefined) return undefined;
+    if (block.isTranslated) {
+      // It is no longer, or is at another address.
+      block.isTranslated = false;
+      block.entries = 1;
+      if (this.#thresholdOf(mpn) > 1) return undefined;
+    }
     block.entries = 0;
     return this.#translate(mpn, eip, mode);
   }
@@ -245,15 +302,14 @@ export class Translator {
     const limits = { cap: unitInstructions, units: regionUnits };
     const entries = this.#pages.get(mpn)?.entries;
     const isKnown = (offset: number) => entries?.get(keyOf(offset, mode))?.fragment.linearPage === linearPage;
-    const region = findRegion(this.bytes, mpn * 4096, eip & 0xfff, limits, isKnown);
+    const region = findRegion(this.bytes, mpn * 4096, eip & 0xfff, limits, isKnown, this.#choose);
     const { units } = region;
     if (units.length === 0 || units[0].instructions.length === 0) return undefined;
     if (this.#nextSlot >= Math.min(cacheRegions, TABLE_SLOTS)) this.#flush();
     const slot = this.#nextSlot++;
-    const body = compileRegion(region, linearPage, mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, this.#sites);
-    const instance = this.#instantiate([{ type: REGION_TYPE, body, slot, exported: "enter" }], IMPORTS);
-    this.#regions[slot] = instance.exports.enter as (entry: number) => number;
-    const entry = this.#install({ mpn, linearPage, mode, slot, units });
+    const body = compileRegion(region, { linearPage, mode, slot }, this.#sites);
+    this.#instantiate([{ type: REGION_TYPE, body, slot }], IMPORTS.slice(0, body.callees));
+    const entry = this.#install({ mpn, linearPage, mode, slot, units }, region);
     for (const { offset, end } of units) this.code.mark(mpn, offset, Math.min(end, 4096) - offset);
     this.statistics.regions++;
     this.statistics.units += units.length;
@@ -262,22 +318,26 @@ export class Translator {
     return entry;
   }
 
-  /** Makes a region known at each of its units that no other has; returns the entry of the first. */
-  #install(fragment: Fragment): Entry {
+  /** Makes a region known at each of its entries that no other has; returns the first. */
+  #install(fragment: Fragment, { entries: indices, flow }: Region): Entry {
     const { mpn, mode, units, linearPage, slot } = fragment;
     let page = this.#pages.get(mpn);
     if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new Map() });
-    const first = { fragment, word: entryWord(slot, 0, units[0].instructions.length) };
+    const first = { fragment, word: entryWord(slot, 0, flow.longest[0]) };
     const { entries } = page;
-    for (const [index, { offset, instructions }] of units.entries()) {
-      const key = keyOf(offset, mode);
+    for (const index of indices) {
+      const key = keyOf(units[index].offset, mode);
       const other = entries.get(key)?.fragment;
       // The frame is mapped at another address by now: what was made for the other one goes.
       if (other !== undefined && other.linearPage !== linearPage) this.#forget(page, other);
       if (index === 0) entries.set(key, first);
-      else if (!entries.has(key)) entries.set(key, { fragment, word: entryWord(slot, index, instructions.length) });
+      else if (!entries.has(key)) entries.set(key, { fragment, word: entryWord(slot, index, flow.longest[index]) });
     }
     page.fragments.add(fragment);
+    for (const index of indices) {
+      const block = this.interpreter.blocks.find((mpn << 12) | units[index].offset, mode & ~L.MODE_USER);
+      if (block !== undefined) block.isTranslated = true;
+    }
     return first;
   }
 
@@ -300,7 +360,7 @@ export class Translator {
     this.#pages.clear();
     this.#words.fill(-1, L.JUMP_CACHE >> 2);
     for (let slot = 0; slot < this.#nextSlot; slot++) this.#table.set(slot, null);
-    this.#regions.length = this.#sites.length = 0;
+    this.#sites.length = 0;
     this.#nextSlot = 0;
     this.statistics.flushes++;
   }
@@ -310,21 +370,21 @@ export class Translator {
     imports: Parameters<typeof encodeModule>[0]["imports"],
   ): WebAssembly.Instance {
     const encoded = encodeModule({
-      types: TYPES,
+      types: TYPES.slice(0, 1 + Math.max(...[...imports, ...functions].map(({ type }) => type))),
       imports,
       functions,
       machinePages: this.#machinePages,
-      hypervisorPages: L.HYPERVISOR_PAGES,
+      area: this.#area,
       tableSlots: TABLE_SLOTS,
     });
     this.statistics.emittedBytes += encoded.length;
     const environment: WebAssembly.ModuleImports = {
       machine: this.machine,
-      hypervisor: this.#hypervisor,
       table: this.#table,
       miss: this.#miss,
+      callOut: this.#callOuts.call,
+      ...this.#runtime,
     };
-    if (imports.length > 0) environment.goto = this.#goto;
     return new WebAssembly.Instance(new WebAssembly.Module(encoded), { m: environment });
   }
 
@@ -332,18 +392,11 @@ export class Translator {
   readonly #miss = (linear: number, kind: number): number => {
     const cpu = this.#active;
     if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0)) return -1;
-    return cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
+    syncLevel(cpu);
+    const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
+    if (address === -1) this.#callOuts.noteMiss(cpu, linear);
+    return address;
   };
-}
-
-/** MXCSR's mask of every exception and its precision flag; these and the bits that must be clear (SDM 1, 10.2.3). */
-const MXCSR_FAST = 0x1fa0, MXCSR_FAST_MASK = 0xffe0;
-
-/** FP_STATE of layout.ts. */
-function floatingPointState(r: Int32Array): number {
-  if ((r[S.CR0] & (S.CR0_EM | S.CR0_TS)) !== 0) return 0;
-  if ((r[S.CR4] & S.CR4_OSFXSR) === 0) return L.FP_X87;
-  return L.FP_X87 | L.FP_SSE | ((r[S.MXCSR] & MXCSR_FAST_MASK) === MXCSR_FAST ? L.FP_SSE_FAST : 0);
 }
 
 /** What tells the entries from one frame apart. */
@@ -351,5 +404,14 @@ function keyOf(eip: number, mode: number): number {
   return (eip & 0xfff) | (mode << 12);
 }
 
-/** Imports of a region's module, in the order of their indices. */
-export const IMPORTS = [{ name: "miss", type: MISS_TYPE }, { name: "goto", type: REGION_TYPE }];
+/** The runtime module: what regions import of it, by name. */
+const RUNTIME = {
+  goto: gotoFunction,
+  enter: enterFunction,
+  aux: auxFunction,
+  loadSegment: loadSegmentFunction,
+  interrupt: interruptFunction,
+  interruptReturn: interruptReturnFunction,
+  systemEnter: systemEnterFunction,
+  systemExit: systemExitFunction,
+} as const;

@@ -3,10 +3,11 @@
 // tells of itself by `translated`; the command `inspect` draws it.
 
 import { decode, disassemble, type Instruction, type InstructionClass, type NameOf } from "../x86/mod.ts";
-import { IMPORTS } from "./engine.ts";
+import { IMPORTS } from "./emit/imports.ts";
 import { LOCAL_NAMES } from "./emit/emitter.ts";
+import type { Form } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
-import * as L from "./layout.ts";
+import { unitsOf } from "./flow.ts";
 import { REGION_TYPE, TYPES } from "./runtime.ts";
 import { type Ending, findUnit, type Unit, type UnitInstruction } from "./units.ts";
 import { Bytes, encodeModule } from "./wasm.ts";
@@ -33,8 +34,8 @@ export interface InstructionView {
   readonly bytes: Uint8Array;
   readonly text: string;
   readonly class: InstructionClass;
-  /** `ident`: an innocuous instruction does the same work in place; `in-tc`: emitted in place, though not innocuous. */
-  readonly translation: "ident" | "in-tc" | Ending;
+  /** `ident`: an innocuous instruction does the same work in place; others by their form (emit/sensitive.ts), or how they end a unit. */
+  readonly translation: "ident" | Form | Ending;
 }
 
 export interface UnitView {
@@ -79,7 +80,7 @@ export class TranslationLog {
       const units = region.units.map((unit, index) =>
         viewUnit({ translation, page, unit, index, isTranslated, nameOf })
       );
-      return { address: eip >>> 0, units, emittedBytes: body.encode().length, module: moduleOf(translation) };
+      return { address: eip >>> 0, units, emittedBytes: body.encode(0).length, module: moduleOf(translation) };
     });
   }
 }
@@ -128,7 +129,8 @@ function viewUnit(context: UnitContext): UnitView {
   };
 }
 
-function translationOf({ instruction, emit }: UnitInstruction, ending: Ending): InstructionView["translation"] {
+function translationOf({ instruction, emit, form }: UnitInstruction, ending: Ending): InstructionView["translation"] {
+  if (form !== undefined) return form;
   if (emit === undefined) return ending;
   return instruction.row.class === "innocuous" ? "ident" : "in-tc";
 }
@@ -163,22 +165,27 @@ function successorsOf(context: UnitContext): Successor[] {
     case "jmpIndirect":
     case "callIndirect":
       return [{ kind: "indirect", link: "lookup", target: undefined }];
+    case "emulate":
+      return direct("fall-through", unit.end);
     case "interpret":
     case "edge":
       return [{ kind: "fall-through", link: "interpreter", target: addressOf(unit.end) }];
   }
 }
 
-/** How the edge to an offset of the page is made; calls leave the function even where it holds their target. */
+/** How the edge to an offset of the page is made; calls, and what is emulated, leave the function even where it holds their target. */
 function linkOf(
   { translation, page, unit, index, isTranslated }: UnitContext,
   kind: Successor["kind"],
   offset: number,
 ): Link {
-  const inside = kind === "call" ? undefined : translation.region.indexOf.get(offset);
+  const known = translation.region.indexOf.get(offset);
+  if (unit.ending === "emulate" && known !== undefined) return "chained";
+  const inside = kind === "call" ? undefined : known;
   if (inside !== undefined) {
     const isLast = kind === "fall-through" || unit.ending === "jmp";
-    return isLast && inside === index + 1 ? "elided" : "jump";
+    const order = unitsOf(translation.region.flow.components);
+    return isLast && order[order.indexOf(index) + 1] === inside ? "elided" : "jump";
   }
   if (isTranslated((translation.eip & ~PAGE_MASK) + offset)) return "chained";
   return isTranslatable(page, offset) ? "continuation" : "interpreter";
@@ -196,7 +203,7 @@ function moduleOf({ body }: Translation): Uint8Array<ArrayBuffer> {
     imports: IMPORTS,
     functions: [{ type: REGION_TYPE, body, exported: "enter" }],
     machinePages: 1,
-    hypervisorPages: L.HYPERVISOR_PAGES,
+    area: 0,
     tableSlots: 1,
   });
   const functionNames = [...IMPORTS.map(({ name }) => name), FUNCTION_NAME];

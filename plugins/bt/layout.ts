@@ -1,4 +1,5 @@
-// Where translated code finds the running processor: fixed addresses in the hypervisor's own memory. The state block and
+// Where translated code finds the running processor: fixed places in the area of machine memory behind the frames, which
+// no VM's pmap names. One memory, not two: V8 keeps the base and size of only one in registers. The state block and
 // the TLBs' host halves are moved here when a VM begins to run (Processor.moveTo).
 
 import { Mmu } from "../x86/mod.ts";
@@ -18,8 +19,22 @@ export const FP_STATE = 1036;
 export const FP_X87 = 1, FP_SSE = 2;
 /** MXCSR: every exception masked, round to nearest, neither FTZ nor DAZ, and the precision flag is set already. */
 export const FP_SSE_FAST = 4;
-/** Three words: where the flags' locals are left at a rare exit. */
+/** Four words: where the flags' locals are left at a rare exit. */
 export const FLAG_SCRATCH = 1040;
+/**
+ * The flags between two translations, beside the state block's FLAG_RESULT and FLAG_AUX: the right operand, and what they come
+ * from (emit/flag_kinds.ts). Outside translated code they are always computed.
+ */
+export const FLAG_RIGHT = 1080, FLAG_KIND = 1084;
+
+/** Two 64-bit floats: the step count at which the budget will be used up, and the guest clock's cycles then. */
+export const END_STEPS = 1056, END_CYCLES = 1064;
+/** Not zero where the access that has just missed is one to device memory that shall be called out for (callout.ts). */
+export const DEVICE_MISS = 1072;
+/** Not zero while somebody listens to the events that the guest is delivered. */
+export const OBSERVED = 1076;
+/** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
+export const PORTS = 1088, PORT_ENTRIES = 16;
 
 const BYTES_PER_ENTRY = 16;
 /** Both banks of the data TLB's host half, then those of the instruction TLB. */
@@ -29,11 +44,11 @@ export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
 
 /** The jump cache: EIP, mode, MPN, then slot and entry in one word. */
 export const JUMP_CACHE = 65536, JUMP_CACHE_ENTRIES = 4096;
-/** WebAssembly pages of 64 KiB. */
-export const HYPERVISOR_PAGES = 2;
+/** All of it: what machine memory has behind its frames (plugins/memory). */
+export const HYPERVISOR_BYTES = 131072;
 
 /** Words of a TLB entry's host half. */
-export const TLB_READ = 0, TLB_WRITE = 4, TLB_ADDEND = 8, TLB_MPN = 12;
+export const TLB_READ = 0, TLB_ADDEND = 4, TLB_WRITE = 8, TLB_MPN = 12;
 
 /** Index of an EIP in the jump cache. */
 export function jumpCacheIndex(eip: number): number {

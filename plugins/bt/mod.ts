@@ -4,11 +4,18 @@
 import { definePlugin, z } from "../../core/mod.ts";
 import * as memory from "../memory/mod.ts";
 import * as x86 from "../x86/mod.ts";
+import { type Form, SENSITIVE_CLASSES, type SensitiveClassName, sensitiveClassNames } from "./emit/sensitive.ts";
 import { Translator } from "./engine.ts";
 import { translated } from "./events.ts";
 
 export * from "./events.ts";
 export * from "./inspect.ts";
+export {
+  type Form,
+  SENSITIVE_CLASSES as sensitiveClasses,
+  type SensitiveClassName,
+  sensitiveClassNames,
+} from "./emit/sensitive.ts";
 
 export default definePlugin({
   name: "bt",
@@ -19,8 +26,9 @@ export default definePlugin({
   options: z.strictObject({
     threshold: z.int().min(0).default(100).describe("entries of a block before it is translated"),
     unitInstructions: z.int().min(1).max(64).default(12).describe("most instructions of a translation unit"),
-    regionUnits: z.int().min(1).max(256).default(32).describe("most translation units of a region; 1: no regions"),
+    regionUnits: z.int().min(1).max(250).default(32).describe("most translation units of a region; 1: no regions"),
     cacheRegions: z.int().min(1).max(65536).default(20000).describe("most regions in the translation cache"),
+    ...formOptions(),
   }),
   setup({ service, port, provide, options, stats }) {
     const machine = service(memory.machine);
@@ -30,13 +38,23 @@ export default definePlugin({
       service(x86.codeFrames),
       service(x86.interpreter),
       service(x86.processor),
-      options,
+      { ...options, forms: options },
       port(translated),
     );
     provide(x86.engine, translator);
     for (const [name, unit] of STATISTICS) stats.gauge(name, unit, () => translator.statistics[name]);
   },
 });
+
+/** An option for each class of sensitive instructions: one of the forms that are exact for it, by default the fastest. */
+function formOptions() {
+  const options = sensitiveClassNames.map((name) => {
+    const { forms, describe } = SENSITIVE_CLASSES[name];
+    const fastest: Form = forms[forms.length - 1];
+    return [name, z.enum<readonly Form[]>(forms).default(fastest).describe(`${forms.join("|")}: ${describe}`)];
+  });
+  return Object.fromEntries(options) as Record<SensitiveClassName, z.ZodDefault<z.ZodEnum<{ [F in Form]: F }>>>;
+}
 
 const STATISTICS = [
   ["regions", "regions"],
@@ -47,4 +65,7 @@ const STATISTICS = [
   ["flushes", "flushes"],
   ["interpretedSteps", "steps"],
   ["dispatches", "entries"],
+  ["traps", "instructions"],
+  ["callouts", "calls"],
+  ["deviceCallouts", "calls"],
 ] as const;

@@ -1,34 +1,53 @@
-// The part of the translator that is itself WebAssembly: chaining from one region to the next through the jump cache. An
+// The part of the translator that is itself WebAssembly: entering a region from the dispatcher, flags that are asked for, chaining from one region to the next through the jump cache. An
 // entry counts only while the instruction TLB maps its page to the frame that it was translated from, so that no change of
 // address space has to clear the cache (design: chaining across pages).
 
+import { X87_TYPES } from "./emit/x87_runtime.ts";
 import * as L from "./layout.ts";
 import { Access, FunctionBody, type FunctionType, HYPERVISOR, I32, Op } from "./wasm.ts";
 
-/** Type 0: a region, entry number to exit status. Type 1: the slow path of memory, linear address and kind to machine address. */
+/**
+ * Type 0: a region, entry number to exit status. Type 1: the slow path of memory, linear address and kind to machine address.
+ * Types 2 and 3: functions of three and of four words. Then those of the x87 routines.
+ */
 export const TYPES: readonly FunctionType[] = [
   { parameters: [I32], results: [I32] },
   { parameters: [I32, I32], results: [I32] },
+  { parameters: [I32, I32, I32], results: [I32] },
+  { parameters: [I32, I32, I32, I32], results: [I32] },
+  ...X87_TYPES,
 ];
-export const REGION_TYPE = 0, MISS_TYPE = 1;
+export const REGION_TYPE = 0;
 
 /**
- * The jump cache's last word: the region's slot, then its parameter: the number of the unit that is entered, and how many
- * instructions it has, which the region takes from the budget.
+ * The jump cache's last word: the region's slot; the number, from 1, of the unit that is entered; and how many steps must be
+ * left, so that the region need not look at the budget before its first loop.
  */
 const UNIT_BITS = 8;
 export const ENTRY_SHIFT = 16, SLOT_MASK = (1 << ENTRY_SHIFT) - 1, UNIT_MASK = (1 << UNIT_BITS) - 1;
-/** Place of the number of instructions in the word, and in a region's parameter. */
-export const COUNT_SHIFT = ENTRY_SHIFT + UNIT_BITS, PARAMETER_COUNT_SHIFT = UNIT_BITS;
+/** Place of the number of steps in the word. */
+export const COUNT_SHIFT = ENTRY_SHIFT + UNIT_BITS;
 
-/** That word. */
-export function entryWord(slot: number, unit: number, count: number): number {
-  return slot | (unit << ENTRY_SHIFT) | (count << COUNT_SHIFT);
+/** That word, for the unit at an index. */
+export function entryWord(slot: number, unit: number, steps: number): number {
+  return slot | ((unit + 1) << ENTRY_SHIFT) | (steps << COUNT_SHIFT);
+}
+
+/** Pushes the region's parameter and its slot, from a word in a local. */
+function pushEntry(f: FunctionBody, word: number): FunctionBody {
+  f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And);
+  return f.get(word).constant(SLOT_MASK).op(Op.i32And);
+}
+
+/** `enter(word)`: runs the region that a word names. One function for all: a call from JavaScript to each costs ten times as much. */
+export function enterFunction(): FunctionBody {
+  const WORD = 0;
+  return pushEntry(new FunctionBody(1), WORD).returnCallIndirect(REGION_TYPE);
 }
 
 /**
  * `goto(eip)`: tail-calls the translation at EIP, or returns 0 where there is none that surely holds, or the budget
- * is less than its first unit takes.
+ * is less than what it needs.
  */
 export function gotoFunction(): FunctionBody {
   const f = new FunctionBody(1);
@@ -51,8 +70,7 @@ export function gotoFunction(): FunctionBody {
   load(entry, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(miss);
   load(entry, L.JUMP_CACHE + 12).tee(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
   global(L.BUDGET).op(Op.i32GtS).brIf(miss);
-  f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).get(word).constant(SLOT_MASK).op(Op.i32And);
-  f.returnCallIndirect(REGION_TYPE);
+  pushEntry(f, word).returnCallIndirect(REGION_TYPE);
   f.end();
   f.constant(0);
   return f;

@@ -1,10 +1,11 @@
 // Translation units and regions. A translation unit is a basic block of at most so many instructions (BT paper 3.2); a region
 // is the set of units that can be reached from a hot one without leaving its page, compiled into one function.
 
-import { decode, type Instruction, STATUS_FLAGS } from "../x86/mod.ts";
-import { flagEffects } from "../x86/mod.ts";
+import { decode, type Instruction } from "../x86/mod.ts";
 import { emitterOf } from "./emit/instructions.ts";
 import { type Emit, isPlainAddress } from "./emit/operands.ts";
+import { FASTEST_FORMS, type Form, type SensitiveChoice, sensitiveChoice } from "./emit/sensitive.ts";
+import { findFlow, type Flow } from "./flow.ts";
 
 /** How a unit ends. */
 export type Ending =
@@ -12,13 +13,15 @@ export type Ending =
   | "next"
   /** An instruction that has no emitter follows: the interpreter's turn. */
   | "interpret"
+  /** Its last instruction is emulated, or leaves in its own way. */
+  | "emulate"
   | "jcc"
   | "jmp"
   | "call"
   | "ret"
   | "jmpIndirect"
   | "callIndirect"
-  /** The next instruction crosses the page, or bytes are undecodable. */
+  /** The next instruction crosses the page: it is emulated. */
   | "edge";
 
 /** One translated instruction: where it begins in its page, and how it is emitted (none for the one that ends the unit). */
@@ -26,6 +29,8 @@ export interface UnitInstruction {
   readonly offset: number;
   readonly instruction: Instruction;
   readonly emit?: Emit;
+  /** Of a sensitive instruction. */
+  readonly form?: Form;
 }
 
 export interface Unit {
@@ -37,8 +42,6 @@ export interface Unit {
   /** Offsets of successors relative to the page; beyond it where they lie elsewhere. */
   readonly taken: number | undefined;
   readonly next: number | undefined;
-  /** Status flags that somebody may see before the unit has overwritten them: by reading them, or by leaving. */
-  readonly liveIn: number;
 }
 
 const endings: Readonly<Record<string, Ending>> = {
@@ -50,8 +53,14 @@ const endings: Readonly<Record<string, Ending>> = {
   callIndirect: "callIndirect",
 };
 
-/** Finds the unit that begins at `offset` of the page at machine address `page`. */
-export function findUnit(bytes: Uint8Array, page: number, offset: number, cap: number): Unit {
+/** Finds the unit that begins at `offset` of the page at machine address `page`; `choose` says how sensitive instructions are translated. */
+export function findUnit(
+  bytes: Uint8Array,
+  page: number,
+  offset: number,
+  cap: number,
+  choose: SensitiveChoice = fastest,
+): Unit {
   const instructions: UnitInstruction[] = [];
   let at = offset;
   const unit = (ending: Ending, taken?: number, next?: number): Unit => ({
@@ -61,12 +70,11 @@ export function findUnit(bytes: Uint8Array, page: number, offset: number, cap: n
     ending,
     taken,
     next,
-    liveIn: liveIn(instructions),
   });
-  while (instructions.length < cap) {
-    if (at >= 4096) return unit("edge", undefined, at);
+  while (instructions.length < cap || (cap > 1 && endsWithSti(instructions))) {
+    if (at >= 4096) return unit("next", undefined, at);
     const instruction = decode(bytes, page + at, page + 4096, 32);
-    if (typeof instruction === "string") return unit("edge", undefined, at);
+    if (typeof instruction === "string") return unit(instruction === "truncated" ? "edge" : "interpret", undefined, at);
     const ending = endingOf(instruction);
     if (ending !== undefined) {
       instructions.push({ offset: at, instruction });
@@ -74,12 +82,23 @@ export function findUnit(bytes: Uint8Array, page: number, offset: number, cap: n
       const target = ending === "jcc" || ending === "jmp" || ending === "call" ? at + instruction.immediate : undefined;
       return unit(ending, target, ending === "jcc" ? at : undefined);
     }
-    const emit = emitterOf(instruction);
+    const sensitive = choose(instruction);
+    const emit = sensitive?.emit ?? emitterOf(instruction);
     if (emit === undefined) return unit("interpret", undefined, at);
-    instructions.push({ offset: at, instruction, emit });
+    instructions.push({ offset: at, instruction, emit, form: sensitive?.form });
     at += instruction.length;
+    if (sensitive?.followedBy === "away") return unit("emulate", undefined, at);
+    if (sensitive?.followedBy === "next") break;
   }
   return unit("next", undefined, at);
+}
+
+const fastest = sensitiveChoice(FASTEST_FORMS);
+
+/** STI in place is done together with the next instruction (flagops.ts): it does not end a unit. */
+function endsWithSti(instructions: readonly UnitInstruction[]): boolean {
+  const last = instructions.at(-1);
+  return last?.form === "in-tc" && last.instruction.row.handler === "sti";
 }
 
 /** The ending that an instruction makes, where it can be translated. */
@@ -90,37 +109,30 @@ function endingOf(instruction: Instruction): Ending | undefined {
   return ending;
 }
 
-/** Handlers whose instructions may leave though they have no ModR/M operand in memory. */
-const LEAVING: ReadonlySet<string> = new Set([
-  ...["push", "pop", "pushSegment", "pushf", "popf", "leave", "call", "ret", "callIndirect"],
-  ...["movs", "stos", "lods", "cmps", "scas", "xlat", "div", "idiv", "cli", "sti"],
-]);
-/** Handlers with a ModR/M operand that they do not access. */
-const NOT_ACCESSING: ReadonlySet<string> = new Set(["lea", "nop"]);
-/** Handlers that leave flags which the manual calls undefined as they were, on the interpreter's named processor. */
-const KEEPING: ReadonlySet<string> = new Set(["mul", "imul1", "imul", "div", "idiv", "bt"]);
-
-/** Whether emitted code may leave in the middle of an instruction, so that all flags can be seen there. */
-function mayLeave({ isMemory, row }: Instruction): boolean {
-  return (isMemory && !NOT_ACCESSING.has(row.handler)) || LEAVING.has(row.handler);
-}
-
-function liveIn(instructions: readonly UnitInstruction[]): number {
-  let live = STATUS_FLAGS;
-  for (const { instruction } of instructions.toReversed()) {
-    const effects = flagEffects(instruction);
-    const kept = KEEPING.has(instruction.row.handler) ? effects.undefined : 0;
-    const overwritten = effects.writes & ~effects.reads & ~kept;
-    live = mayLeave(instruction) ? STATUS_FLAGS : (live & ~overwritten) | (effects.reads & STATUS_FLAGS);
-  }
-  return live & STATUS_FLAGS;
-}
-
-/** A region: its units in the order of discovery, the entry first. */
+/** A region: its units in the order of discovery, the entry first. Offsets are relative to the entry's page. */
 export interface Region {
   readonly units: readonly Unit[];
   readonly indexOf: ReadonlyMap<number, number>;
+  /** Indices of the units at which it can be entered: the first, where calls return to, and the heads of loops. */
+  readonly entries: readonly number[];
+  readonly flow: Flow;
 }
+
+/** Whether an instruction may take several steps. */
+function isElastic({ repeat }: Instruction): boolean {
+  return repeat !== 0;
+}
+
+/** Where a direct edge of a unit may lead, the one that would best follow it last. */
+export function successorsOf({ ending, taken, next }: Unit): number[] {
+  const offsets: number[] = [];
+  if (taken !== undefined) offsets.push(taken);
+  if (next !== undefined && (ending === "jcc" || ending === "next")) offsets.push(next);
+  return offsets;
+}
+
+/** Steps that an entry can be asked to have left at the most: what fits the jump cache's word (runtime.ts). */
+const MOST_STEPS = 255;
 
 /**
  * Finds the units that are reachable from `offset` within the page, up to those at offsets that `isKnown` says are translated
@@ -132,23 +144,54 @@ export function findRegion(
   offset: number,
   limits: { cap: number; units: number },
   isKnown: (offset: number) => boolean = () => false,
+  choose: SensitiveChoice = fastest,
 ): Region {
   const units: Unit[] = [];
   const indexOf = new Map<number, number>();
+  const returns = new Set<number>();
   const pending = [offset];
   while (pending.length > 0 && units.length < limits.units) {
     const at = pending.shift();
     if (at === undefined || indexOf.has(at) || at < 0 || at >= 4096) continue;
     if (at !== offset && isKnown(at)) continue;
-    const unit = findUnit(bytes, page, at, limits.cap);
+    const unit = findUnit(bytes, page, at, limits.cap, choose);
     if (unit.instructions.length === 0 && at !== offset) continue;
     indexOf.set(at, units.length);
     units.push(unit);
     // The fall-through first, so that it tends to lie next.
     if (unit.next !== undefined && (unit.ending === "jcc" || unit.ending === "next")) pending.unshift(unit.next);
     if (unit.taken !== undefined) pending.push(unit.taken);
-    // Where calls return to is entered from outside; it belongs here, because what follows it does.
-    if (unit.ending === "call" || unit.ending === "callIndirect") pending.push(unit.end);
+    // Where calls return to, and where emulation comes back, is entered from outside; it belongs here, because what follows does.
+    if (["call", "callIndirect", "emulate"].includes(unit.ending)) {
+      pending.push(unit.end);
+      returns.add(unit.end);
+    }
   }
-  return { units, indexOf };
+  return regionOf(units, indexOf, returns);
+}
+
+function regionOf(units: readonly Unit[], indexOf: ReadonlyMap<number, number>, returns: ReadonlySet<number>): Region {
+  const inside = units.map((unit) => successorsOf(unit).flatMap((offset) => indexOf.get(offset) ?? []));
+  const graph = (entries: readonly number[]) => ({
+    count: units.length,
+    successors: (unit: number) => inside[unit],
+    entries,
+    steps: (unit: number) => units[unit].instructions.length,
+    // Loops go back to lower addresses, most of all to their heads.
+    likeliestHead: (members: readonly number[]) => {
+      const isHead = (unit: number) =>
+        members.some((from) => units[from].offset >= units[unit].offset && inside[from].includes(unit));
+      return members.filter(isHead).toSorted((a, b) => units[a].offset - units[b].offset)[0] ?? members[0];
+    },
+    isElastic: (unit: number) => units[unit].instructions.some(({ instruction }) => isElastic(instruction)),
+  });
+  const first = [0, ...[...returns].flatMap((offset) => indexOf.get(offset) ?? [])].filter(isFirst);
+  // After a turn's end the interpreter goes on until a head: heads are entries too, so that it does not go on for long.
+  const { checkpoints } = findFlow(graph(first), MOST_STEPS);
+  const entries = [...first, ...checkpoints].filter(isFirst);
+  return { units, indexOf, entries, flow: findFlow(graph(entries), MOST_STEPS) };
+}
+
+function isFirst<T>(value: T, index: number, all: readonly T[]): boolean {
+  return all.indexOf(value) === index;
 }

@@ -1,11 +1,13 @@
 // A WebAssembly encoder: one small class that writes a function body as bytes, and one that puts functions into a module
-// (WebAssembly 3.0 core specification, chapter 5: binary format; multi-memory and tail calls).
+// (WebAssembly 3.0 core specification, chapter 5: binary format; tail calls; appendix A.6: branch hints).
 
 /** Value and block types. */
-export const I32 = 0x7f, I64 = 0x7e, F64 = 0x7c, VOID = 0x40;
+export const I32 = 0x7f, I64 = 0x7e, F32 = 0x7d, F64 = 0x7c, V128 = 0x7b, VOID = 0x40;
 
-/** Index of a memory import: machine memory, then the hypervisor's own. */
+/** What an access is to: a machine address, or a place in the hypervisor's area behind the frames (layout.ts). */
 export const MACHINE = 0, HYPERVISOR = 1;
+/** Bytes of an offset that is known when the module is made: a LEB128 of fixed length. */
+const FIXED_LENGTH = 5;
 
 /** Opcodes without immediates, by the specification's names. */
 export const Op = {
@@ -28,8 +30,21 @@ export const Op = {
   i64Eq: 0x51,
   i64Ne: 0x52,
   i64LtS: 0x53,
+  i64LtU: 0x54,
   i64GtU: 0x56,
   i64GeU: 0x5a,
+  f32Eq: 0x5b,
+  f32Ne: 0x5c,
+  f32Lt: 0x5d,
+  f32Gt: 0x5e,
+  f32Le: 0x5f,
+  f32Ge: 0x60,
+  f64Eq: 0x61,
+  f64Ne: 0x62,
+  f64Lt: 0x63,
+  f64Gt: 0x64,
+  f64Le: 0x65,
+  f64Ge: 0x66,
   i32Clz: 0x67,
   i32Ctz: 0x68,
   i32Popcnt: 0x69,
@@ -47,6 +62,8 @@ export const Op = {
   i32ShrU: 0x76,
   i32Rotl: 0x77,
   i32Rotr: 0x78,
+  i64Clz: 0x79,
+  i64Ctz: 0x7a,
   i64Add: 0x7c,
   i64Sub: 0x7d,
   i64Mul: 0x7e,
@@ -54,13 +71,37 @@ export const Op = {
   i64DivU: 0x80,
   i64RemS: 0x81,
   i64RemU: 0x82,
+  i64And: 0x83,
   i64Or: 0x84,
+  i64Xor: 0x85,
   i64Shl: 0x86,
   i64ShrS: 0x87,
   i64ShrU: 0x88,
+  f32Sqrt: 0x91,
+  f32Add: 0x92,
+  f32Sub: 0x93,
+  f32Mul: 0x94,
+  f32Div: 0x95,
+  f64Trunc: 0x9d,
+  f64Nearest: 0x9e,
+  f64Sqrt: 0x9f,
+  f64Add: 0xa0,
+  f64Sub: 0xa1,
+  f64Mul: 0xa2,
+  f64Div: 0xa3,
   i32WrapI64: 0xa7,
   i64ExtendI32S: 0xac,
   i64ExtendI32U: 0xad,
+  i64TruncF64S: 0xb0,
+  i64TruncF64U: 0xb1,
+  f32ConvertI32S: 0xb2,
+  f32DemoteF64: 0xb6,
+  f64ConvertI32S: 0xb7,
+  f64ConvertI64U: 0xba,
+  f64PromoteF32: 0xbb,
+  i32ReinterpretF32: 0xbc,
+  i64ReinterpretF64: 0xbd,
+  f32ReinterpretI32: 0xbe,
   i32Extend8S: 0xc0,
   i32Extend16S: 0xc1,
 } as const;
@@ -69,6 +110,8 @@ export const Op = {
 export const Access = {
   i32Load: 0x28,
   i64Load: 0x29,
+  f32Load: 0x2a,
+  f64Load: 0x2b,
   i32Load8S: 0x2c,
   i32Load8U: 0x2d,
   i32Load16S: 0x2e,
@@ -78,6 +121,11 @@ export const Access = {
   i32Store8: 0x3a,
   i32Store16: 0x3b,
 } as const;
+
+const NO_OFFSET = new Uint8Array(FIXED_LENGTH);
+
+/** First byte of every vector instruction. */
+const VECTOR_PREFIX = 0xfd;
 
 /** Bytes of a module or a function body in the making. */
 export class Bytes {
@@ -133,8 +181,16 @@ export class Bytes {
 /** One function: parameters are locals 0.., further locals are made as they are needed. */
 export class FunctionBody {
   readonly code = new Bytes();
+  /** Branches whose likelihood is known, by where their opcodes lie in the code. */
+  readonly hints: { readonly at: number; readonly likelihood: number }[] = [];
+  /** Offsets into the hypervisor's area, by where their bytes lie in the code. */
+  readonly #fixups: { readonly at: number; readonly offset: number }[] = [];
+  /** Code that is placed before. */
+  #prologue: FunctionBody | undefined;
   #locals: number[] = [];
   readonly #free = new Map<number, number[]>();
+  /** Functions of its module, from the first one on, of which it calls the last: an import costs a region 1 us (measured). */
+  callees = 0;
   /** Open blocks, for relative branch depths. */
   depth = 0;
 
@@ -171,6 +227,23 @@ export class FunctionBody {
     return this;
   }
 
+  /** A 64-bit constant of two words. */
+  constantI64(high: number, low: number): this {
+    this.code.byte(0x42);
+    let upper = high | 0, lower = low | 0;
+    for (;;) {
+      const digit = lower & 0x7f;
+      lower = (lower >>> 7) | (upper << 25);
+      upper >>= 7;
+      const isLast = (digit & 0x40) === 0 ? (upper | lower) === 0 : (upper & lower) === -1;
+      if (isLast) {
+        this.code.byte(digit);
+        return this;
+      }
+      this.code.byte(digit | 0x80);
+    }
+  }
+
   get(local: number): this {
     this.code.byte(0x20).unsigned(local);
     return this;
@@ -189,9 +262,67 @@ export class FunctionBody {
   /** A load or store at the address on the stack plus `offset`. Alignment is claimed as one byte: it is a hint. */
   memory(access: number, memory: number, offset: number): this {
     this.code.byte(access);
-    if (memory === 0) this.code.unsigned(0);
-    else this.code.unsigned(0x40).unsigned(memory);
-    this.code.unsigned(offset);
+    return this.#place(memory, offset);
+  }
+
+  #place(memory: number, offset: number): this {
+    this.code.unsigned(0);
+    if (memory === MACHINE) this.code.unsigned(offset);
+    else {
+      this.#fixups.push({ at: this.code.length, offset });
+      this.code.bytes(NO_OFFSET);
+    }
+    return this;
+  }
+
+  /** A 64-bit float. */
+  constantF64(value: number): this {
+    this.code.byte(0x44).bytes(new Uint8Array(Float64Array.of(value).buffer));
+    return this;
+  }
+
+  constantF32(value: number): this {
+    this.code.byte(0x43).bytes(new Uint8Array(Float32Array.of(value).buffer));
+    return this;
+  }
+
+  /** Pops a binary64 and pushes it as an int32, the nearest to it if it is out of range, truncated. */
+  truncateSaturated(): this {
+    this.code.byte(0xfc).unsigned(2);
+    return this;
+  }
+
+  // Vectors of 128 bits. Opcodes are those of emit/simd_opcodes.ts.
+
+  vector(opcode: number): this {
+    this.code.byte(VECTOR_PREFIX).unsigned(opcode);
+    return this;
+  }
+
+  /** An opcode with a lane: `extract_lane`, `replace_lane`. */
+  lane(opcode: number, lane: number): this {
+    this.code.byte(VECTOR_PREFIX).unsigned(opcode).byte(lane);
+    return this;
+  }
+
+  /** Sixteen bytes of the two vectors on the stack: numbers from 16 on are the upper one's. */
+  shuffle(lanes: readonly number[]): this {
+    this.code.byte(VECTOR_PREFIX).unsigned(0x0d);
+    for (const lane of lanes) this.code.byte(lane);
+    return this;
+  }
+
+  /** A vector of four words, the least significant first. */
+  constant128(words: readonly number[]): this {
+    this.code.byte(VECTOR_PREFIX).unsigned(0x0c).bytes(new Uint8Array(Int32Array.from(words).buffer));
+    return this;
+  }
+
+  /** A vector load or store, as `memory`; of a single lane where one is given. */
+  vectorMemory(opcode: number, memory: number, offset: number, lane?: number): this {
+    this.code.byte(VECTOR_PREFIX).unsigned(opcode);
+    this.#place(memory, offset);
+    if (lane !== undefined) this.code.byte(lane);
     return this;
   }
 
@@ -204,6 +335,20 @@ export class FunctionBody {
   /** memory.fill in machine memory: destination, byte and length are on the stack. */
   memoryFill(): this {
     this.code.byte(0xfc).unsigned(11).byte(0);
+    return this;
+  }
+
+  /** Says of the `if` or `brIf` that comes next that it is taken seldom, or nearly always. */
+  unlikely(): this {
+    return this.#hint(0);
+  }
+
+  likely(): this {
+    return this.#hint(1);
+  }
+
+  #hint(likelihood: number): this {
+    this.hints.push({ at: this.code.length, likelihood });
     return this;
   }
 
@@ -252,11 +397,13 @@ export class FunctionBody {
   }
 
   call(index: number): this {
+    this.callees = Math.max(this.callees, index + 1);
     this.code.byte(0x10).unsigned(index);
     return this;
   }
 
   returnCall(index: number): this {
+    this.callees = Math.max(this.callees, index + 1);
     this.code.byte(0x12).unsigned(index);
     return this;
   }
@@ -267,12 +414,46 @@ export class FunctionBody {
     return this;
   }
 
-  encode(): Uint8Array {
-    const body = new Bytes();
-    body.unsigned(this.#locals.length);
-    for (const type of this.#locals) body.unsigned(1).byte(type);
-    body.bytes(this.code.take()).byte(0x0b);
+  /** Places the code of another body, without locals and labels of its own, before this one's. */
+  prepend(prologue: FunctionBody): this {
+    this.#prologue = prologue;
+    return this;
+  }
+
+  /** The body's bytes where the hypervisor's area begins at machine address `area`. */
+  encode(area: number): Uint8Array {
+    const body = this.#locally();
+    if (this.#prologue !== undefined) body.bytes(this.#prologue.#placed(area));
+    body.bytes(this.#placed(area)).byte(0x0b);
     return new Bytes().unsigned(body.length).bytes(body.take()).take();
+  }
+
+  /** The hints as the custom section has them: their number, then each one's place in the body, its length and its value. */
+  encodeHints(): Uint8Array {
+    const start = this.#locally().length + (this.#prologue?.code.length ?? 0);
+    const bytes = new Bytes().unsigned(this.hints.length);
+    for (const { at, likelihood } of this.hints) bytes.unsigned(start + at).byte(1).byte(likelihood);
+    return bytes.take();
+  }
+
+  /** The code with its offsets filled in. */
+  #placed(area: number): Uint8Array {
+    const code = this.code.take();
+    for (const { at, offset } of this.#fixups) {
+      let rest = area + offset;
+      for (let digit = 0; digit < FIXED_LENGTH; digit++) {
+        code[at + digit] = (rest & 0x7f) | (digit < FIXED_LENGTH - 1 ? 0x80 : 0);
+        rest = Math.floor(rest / 128);
+      }
+    }
+    return code;
+  }
+
+  /** The body's beginning: the locals' types. */
+  #locally(): Bytes {
+    const bytes = new Bytes().unsigned(this.#locals.length);
+    for (const type of this.#locals) bytes.unsigned(1).byte(type);
+    return bytes;
   }
 }
 
@@ -289,7 +470,7 @@ export interface FunctionImport {
 }
 
 /**
- * Encodes a module that imports two memories ("m"."machine", "m"."hypervisor"), a table ("m"."table") and functions, and
+ * Encodes a module that imports machine memory ("m"."machine"), a table ("m"."table") and functions, and
  * places its own functions into the table's slots by active element segments.
  */
 export function encodeModule(module: {
@@ -301,8 +482,9 @@ export function encodeModule(module: {
     readonly slot?: number;
     readonly exported?: string;
   }[];
+  /** Machine memory in WebAssembly pages, and where in it the hypervisor's area begins. */
   readonly machinePages: number;
-  readonly hypervisorPages: number;
+  readonly area: number;
   readonly tableSlots: number;
 }): Uint8Array<ArrayBuffer> {
   const out = new Bytes();
@@ -320,11 +502,8 @@ export function encodeModule(module: {
     }
   });
   section(2, (b) => {
-    b.unsigned(3 + module.imports.length);
+    b.unsigned(2 + module.imports.length);
     b.name("m").name("machine").byte(0x02).byte(0x01).unsigned(module.machinePages).unsigned(module.machinePages);
-    b.name("m").name("hypervisor").byte(0x02).byte(0x01).unsigned(module.hypervisorPages).unsigned(
-      module.hypervisorPages,
-    );
     b.name("m").name("table").byte(0x01).byte(0x70).byte(0x01).unsigned(module.tableSlots).unsigned(module.tableSlots);
     for (const { name, type } of module.imports) b.name("m").name(name).byte(0x00).unsigned(type);
   });
@@ -344,9 +523,16 @@ export function encodeModule(module: {
       b.unsigned(0).byte(0x41).signed(slot).byte(0x0b).unsigned(1).unsigned(module.imports.length + index);
     }
   });
+  const hinted = module.functions.flatMap(({ body }, i) => body.hints.length === 0 ? [] : [[body, i] as const]);
+  if (hinted.length > 0) {
+    section(0, (b) => {
+      b.name("metadata.code.branch_hint").unsigned(hinted.length);
+      for (const [body, index] of hinted) b.unsigned(module.imports.length + index).bytes(body.encodeHints());
+    });
+  }
   section(10, (b) => {
     b.unsigned(module.functions.length);
-    for (const { body } of module.functions) b.bytes(body.encode());
+    for (const { body } of module.functions) b.bytes(body.encode(module.area));
   });
   return out.take();
 }

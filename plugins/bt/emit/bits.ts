@@ -7,8 +7,6 @@ import type { Emitter } from "./emitter.ts";
 import { type Chooser } from "./operands.ts";
 
 const BT = 0, BTS = 1, BTR = 2;
-/** FLAG_AUX: CF and CF xor OF, which change together so that OF stays. */
-const AUX_CF_OF = 0xc0000000 | 0;
 /** Keeps ZF 0 when the index found is 0. */
 const FOUND = 0x100;
 
@@ -52,14 +50,8 @@ function pushReach(e: Emitter, instruction: Instruction): void {
 }
 
 function setCarryToBit(e: Emitter, value: number, bit: number): void {
-  const { f } = e;
-  const aux = e.temporary();
-  e.pushAux();
-  f.set(aux);
-  f.get(e.flags.result).get(aux);
-  f.get(value).get(bit).op(Op.i32ShrU).constant(1).op(Op.i32And);
-  f.get(aux).constant(31).op(Op.i32ShrU).op(Op.i32Ne).constant(AUX_CF_OF).op(Op.i32Mul).op(Op.i32Xor);
-  e.setStoredFlags();
+  e.f.get(value).get(bit).op(Op.i32ShrU).constant(1).op(Op.i32And);
+  e.setCarry();
 }
 
 /** With a source of zero the destination stays and ZF is set. */

@@ -5,47 +5,63 @@
 import { FS, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
+import { AUX, MISS } from "./imports.ts";
 import type { ExitSite } from "./exits.ts";
-import { Access, type FunctionBody, HYPERVISOR, I32, MACHINE, Op } from "../wasm.ts";
+import { type FlagKind, flagWord, KIND_MASK, STEP_BIT, STORED_WORD, SUB_WORD } from "./flag_kinds.ts";
+import type { X87Stack } from "./x87_stack.ts";
+import { Access, type FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op, V128 } from "../wasm.ts";
+import { V } from "./simd_opcodes.ts";
 
-/** What the dispatcher does after a region was left at a site: have the instruction at EIP interpreted; look again. */
-export const Exit = { interpret: 1, yield: 2 } as const;
+/**
+ * What the dispatcher does after a region was left at a site: have the block at EIP interpreted; look again; have the one
+ * instruction at EIP emulated.
+ */
+export const Exit = { interpret: 1, yield: 2, emulate: 3 } as const;
 
 /** Locals of a region's function. Parameter 0 is the entry's number. */
 export const ENTRY = 0;
-const REGISTERS = 1, FLAG_RESULT = 9, FLAG_AUX = 10;
-/** STATUS is 0 where the region is left to be chained to whatever is at EIP, else a site's index plus one. */
+const REGISTERS = 1;
+/** The flags where nothing is known of them: what they come from (flag_kinds.ts), its left operand or FLAG_AUX, right, result. */
+const FLAG_RESULT = 9, FLAG_AUX = 10, FLAG_RIGHT = 14, FLAG_KIND = 15;
+/** Local that has the result wherever flags are stored or moved. */
+export const STORED_RESULT = FLAG_RESULT;
+/** What a `partial` or `carry` flag state has of its own. */
+const FLAG_PART = 16;
+/** In the sets of a region's registers, the XMM registers come after the general ones; they have eight. */
+const XMM = 8, XMM_BYTES = 16;
+/** STATUS is 0 where the region is left to be chained to whatever is at EIP, else a site's index plus one: negated to call out. */
 export const BUDGET = 11, EIP = 12, STATUS = 13;
-export const FIXED_LOCALS = 13;
+export const FIXED_LOCALS = 16;
 /** Names of the locals from 0, for people: the fixed ones, then those of the two flag states. Temporaries have none. */
 export const LOCAL_NAMES = [
   ...["entry", "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"],
-  ...["flagResult", "flagAux", "budget", "eip", "status"],
+  ...["flagResult", "flagAux", "budget", "eip", "status", "flagRight", "flagKind", "flagPart"],
   ...["left0", "right0", "result0", "left1", "right1", "result1"],
 ];
-
-/** Index of the imported slow path. */
-export const MISS = 0;
 
 /** Bits of FLAG_AUX that a 32-bit operation's carries leave: CF, CF xor OF, AF. */
 const AUX_CARRIES = 0xc0000000 | 0, AUX_AF = 8;
 const PAGE_MASK = 0xfffff000 | 0;
+/** Numbers of the conditions that test CF and ZF alone. */
+const CARRY = 1, ZERO = 2;
 
 /**
- * Where the status flags are. `stored`: in FLAG_RESULT and FLAG_AUX. Otherwise an operation of `bits` whose operands and
- * result lie in locals: `result` sign-extended; `add` and `sub` with their operands; `logic` has no carries; `step` is INC or
- * DEC with the carry that it keeps in `a`, as 0 or 1, and its direction in `b`.
+ * Where the status flags are. `stored`: in FLAG_RESULT and FLAG_AUX. `any`: as FLAG_KIND says when the code runs. `partial`: as
+ * in `base`, but for the bits of FLAG_AUX in `mask`, which are in `a`; `carry`: but for CF, which `a` is, 0 or 1. Otherwise an
+ * operation of `bits` whose operands and result lie in locals (flag_kinds.ts).
  */
 export interface FlagState {
-  // Operands are sign-extended too: that keeps both the signed and the unsigned order of 8- and 16-bit numbers.
-  readonly kind: "stored" | "add" | "sub" | "logic" | "inc" | "dec";
+  readonly kind: "stored" | "any" | "partial" | "carry" | FlagKind;
   readonly bits: 8 | 16 | 32;
   readonly a: number;
   readonly b: number;
   readonly result: number;
+  readonly base?: FlagState;
+  readonly mask?: number;
 }
 
 const STORED: FlagState = { kind: "stored", bits: 32, a: 0, b: 0, result: FLAG_RESULT };
+const ANY: FlagState = { kind: "any", bits: 32, a: 0, b: 0, result: FLAG_RESULT };
 
 /** An instruction that is undone when the one after it leaves. */
 interface Restart {
@@ -62,12 +78,14 @@ export class Emitter {
   eip = 0;
   nextEip = 0;
   incomplete = 0;
-  /** Label of the common exit. */
+  /** Label of the common exit, and of the way to wherever EIP leads. */
   exitLabel = 0;
+  chainLabel = 0;
   /** Labels of exits at a site, by where the flags are: stored, or in one of the two sets of locals. */
   readonly #siteLabels = [0, 0, 0];
-  readonly #temporaries: number[] = [];
-  #temporary = 0;
+  /** Temporaries by type, and how many of each the present instruction has. */
+  readonly #temporaries = new Map<number, { readonly locals: number[]; used: number }>();
+  readonly #xmmLocals: number[] = [];
   readonly #flagLocals: number[][];
   #flagSet = 0;
   /** Where exits of the present instruction, and of the next one, restart instead of at its own EIP. */
@@ -75,6 +93,14 @@ export class Emitter {
   #next: Restart | undefined;
   /** Bits of FP_STATE that the unit has tested already. */
   #testedFloatingPoint = 0;
+  /** The x87 register stack, if the region uses it (x87_stack.ts). */
+  x87: X87Stack | undefined;
+  /** By XMM register: which elements the unit knows to be normal or zero (simd_float.ts). */
+  readonly ordinary = new Uint8Array(8);
+  /** The unit has tested MXCSR's settings (simd_exact.ts). */
+  isMxcsrPlain = false;
+  /** EIP of what follows the last MMX instruction: directly after one, the x87 registers are in MMX use (simd_mmx.ts). */
+  mmxEnd: number | undefined;
 
   constructor(readonly f: FunctionBody, readonly dataBank: number, readonly sites: ExitSite[] = []) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
@@ -87,7 +113,7 @@ export class Emitter {
     this.eip = eip;
     this.nextEip = nextEip;
     this.incomplete = incomplete;
-    this.#temporary = 0;
+    for (const pool of this.#temporaries.values()) pool.used = 0;
     this.#restart = this.#next;
     this.#next = undefined;
   }
@@ -105,9 +131,11 @@ export class Emitter {
     return this.f.local(I32);
   }
 
-  temporary(): number {
-    if (this.#temporary === this.#temporaries.length) this.#temporaries.push(this.f.local(I32));
-    return this.#temporaries[this.#temporary++];
+  temporary(type = I32): number {
+    let pool = this.#temporaries.get(type);
+    if (pool === undefined) this.#temporaries.set(type, pool = { locals: [], used: 0 });
+    if (pool.used === pool.locals.length) pool.locals.push(this.f.local(type));
+    return pool.locals[pool.used++];
   }
 
   // Registers.
@@ -146,6 +174,19 @@ export class Emitter {
     this.setRegister(whole);
   }
 
+  /** Local of an XMM register that is read. */
+  xmm(number: number): number {
+    this.used.add(XMM + number);
+    return this.#xmmLocals[number] ??= this.f.local(V128);
+  }
+
+  /** Sets an XMM register from the stack. */
+  setXmm(number: number): void {
+    this.written.add(XMM + number);
+    this.ordinary[number] = 0;
+    this.f.set(this.xmm(number));
+  }
+
   // Addresses and memory.
 
   /**
@@ -159,7 +200,7 @@ export class Emitter {
     if (segment < FS) return this.pushOffset(instruction);
     load(S.ATTRIBUTES + segment).constant(S.SEG_CODE | S.SEG_EXPAND_DOWN | S.SEG_WRITABLE | S.SEG_NULL).op(Op.i32And);
     f.constant(S.SEG_WRITABLE).op(Op.i32Ne);
-    load(S.LIMIT + segment).constant(-1).op(Op.i32Ne).op(Op.i32Or).if();
+    load(S.LIMIT + segment).constant(-1).op(Op.i32Ne).op(Op.i32Or).unlikely().if();
     this.exitInstruction();
     f.end();
     this.pushOffset(instruction);
@@ -195,20 +236,23 @@ export class Emitter {
    */
   translate(bits: 8 | 16 | 32, isWrite: boolean): void {
     const { f } = this;
-    const linear = this.temporary(), entry = this.temporary(), machine = this.temporary();
+    const linear = this.temporary(), pair = this.temporary(I64), machine = this.temporary();
     const last = bits / 8 - 1;
-    f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And).tee(entry);
-    f.memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (isWrite ? L.TLB_WRITE : L.TLB_READ));
+    // Tag and addend in one load: V8 checks the bounds of each.
+    const low = () => f.get(pair).op(Op.i32WrapI64);
+    const high = () => f.get(pair).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64);
+    f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
+    f.memory(Access.i64Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (isWrite ? L.TLB_ADDEND : L.TLB_READ)).set(pair);
+    (isWrite ? high : low)();
     f.get(linear);
     if (last > 0) f.constant(last).op(Op.i32Add);
-    f.constant(0xfffff000 | 0).op(Op.i32And).op(Op.i32Eq);
-    f.if(I32);
-    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + L.TLB_ADDEND).get(linear).op(
-      Op.i32Add,
-    );
+    f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
+    f.likely().if(I32);
+    (isWrite ? low : high)();
+    f.get(linear).op(Op.i32Add);
     f.else();
     f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).tee(machine).constant(-1).op(Op.i32Eq);
-    f.if();
+    f.unlikely().if();
     this.exitInstruction();
     f.end();
     f.get(machine);
@@ -229,7 +273,7 @@ export class Emitter {
     };
     f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And).set(entry);
     isHit();
-    f.op(Op.i32Eqz).if();
+    f.op(Op.i32Eqz).unlikely().if();
     if (mayFill) {
       f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).constant(-1).op(Op.i32Eq);
       isHit();
@@ -277,13 +321,14 @@ export class Emitter {
     if (untested === 0) return;
     this.#testedFloatingPoint |= untested;
     f.constant(0).memory(Access.i32Load, HYPERVISOR, L.FP_STATE).constant(untested).op(Op.i32And);
-    f.constant(untested).op(Op.i32Ne).if();
+    f.constant(untested).op(Op.i32Ne).unlikely().if();
     this.exitInstruction();
     f.end();
   }
 
   forgetFloatingPoint(): void {
     this.#testedFloatingPoint = 0;
+    this.isMxcsrPlain = false;
   }
 
   // Exits.
@@ -296,17 +341,32 @@ export class Emitter {
     this.exitAt({ eip: restart?.eip ?? this.eip, incomplete, status: Exit.interpret, flags: this.flags });
   }
 
+  /**
+   * Leaves before the present instruction to have it alone emulated: by the run loop, or by a call out of the region. One that
+   * is fused with it stays done, for this one is run before anybody looks.
+   */
+  emulateInstruction(instruction: Instruction, callsOut: boolean): void {
+    const { eip, incomplete, flags } = this;
+    this.exitAt({ eip, incomplete, status: Exit.emulate, flags, instruction }, callsOut);
+  }
+
+  /** Has the instruction at a constant EIP, between two, emulated by a call out of the region. */
+  callOutAt(eip: number): void {
+    this.exitAt({ eip, incomplete: 0, status: Exit.emulate, flags: this.flags }, true);
+  }
+
   /** Leaves between two instructions to a constant EIP. */
   exitTo(eip: number, status: ExitSite["status"]): void {
     this.exitAt({ eip, incomplete: 0, status, flags: this.flags });
   }
 
-  /** Leaves at a site of its own. */
-  exitAt(site: ExitSite): void {
+  /** Leaves at a site of its own, or calls out. */
+  exitAt(site: ExitSite, callsOut = false): void {
     const { flags } = site;
-    const set = flags.kind === "stored" ? 0 : 1 + this.#flagLocals.findIndex(([a]) => a === flags.a);
+    const { a } = flags.base ?? flags;
+    const set = 1 + this.#flagLocals.findIndex(([first]) => first === a);
     this.sites.push(site);
-    this.f.constant(this.sites.length).set(STATUS).br(this.#siteLabels[set]);
+    this.f.constant(callsOut ? -this.sites.length : this.sites.length).set(STATUS).br(this.#siteLabels[set]);
   }
 
   /** Opens the blocks that exits at a site branch out of. The common exit's is around them. */
@@ -319,12 +379,13 @@ export class Emitter {
     const { f } = this;
     for (const set of [2, 1, 0]) {
       f.end();
-      if (set === 0) return;
+      if (set === 0) break;
       for (const [index, local] of this.#flagLocals[set - 1].entries()) {
         f.constant(0).get(local).memory(Access.i32Store, HYPERVISOR, L.FLAG_SCRATCH + index * 4);
       }
       f.br(this.#siteLabels[0]);
     }
+    f.constant(0).get(FLAG_PART).memory(Access.i32Store, HYPERVISOR, L.FLAG_SCRATCH + 12);
   }
 
   // Flags.
@@ -345,10 +406,50 @@ export class Emitter {
     this.flags = STORED;
   }
 
-  /** Begins a unit: nothing is known of its predecessors. */
-  beginUnit(): void {
-    this.flagsAreStored();
+  /** Begins a unit whose flags are in a state that its predecessors have told, or in any. */
+  beginUnit(flags: FlagState = ANY): void {
+    this.flags = flags;
     this.forgetFloatingPoint();
+    this.ordinary.fill(0);
+    this.mmxEnd = undefined;
+  }
+
+  /** Pops CF and CF xor OF as they are in FLAG_AUX, all else being 0: the other flags stay. */
+  setCarryAndOverflow(): void {
+    this.#setPart("partial", AUX_CARRIES);
+  }
+
+  /** Pops CF as 0 or 1: the other flags stay. */
+  setCarry(): void {
+    this.#setPart("carry", 0x80000000 | 0);
+  }
+
+  #setPart(kind: "partial" | "carry", mask: number): void {
+    const { flags } = this;
+    let base = flags;
+    if (flags.base !== undefined) {
+      // What the part before had of its own is all replaced, or there must be no part below a part.
+      if (kind === "partial" || flags.kind === "carry") base = flags.base;
+      else {
+        this.storeFlags();
+        base = STORED;
+      }
+    }
+    this.f.set(FLAG_PART);
+    this.flags = { kind, bits: 32, a: FLAG_PART, b: 0, result: base.result, base, mask };
+  }
+
+  /** The state in which `moveFlags` leaves the flags, for a unit to which control comes from there alone. */
+  movedFlags(): FlagState {
+    const { flags } = this;
+    if (flags.kind === "any") return ANY;
+    if (flags.kind === "stored" || flags.base !== undefined) return STORED;
+    return { kind: flags.kind, bits: flags.bits, a: FLAG_AUX, b: FLAG_RIGHT, result: FLAG_RESULT };
+  }
+
+  /** Says that the flags are where `moveFlags` moves them. */
+  flagsAreMoved(): void {
+    this.flags = ANY;
   }
 
   /** Computes the flags into their two locals, from what they are known to come from. Changes no symbolic state. */
@@ -357,6 +458,28 @@ export class Emitter {
     if (flags.kind === "stored") return;
     this.pushAux();
     f.set(FLAG_AUX).get(flags.result).set(FLAG_RESULT);
+    if ((flags.base ?? flags).kind === "any") f.constant(STORED_WORD).set(FLAG_KIND);
+  }
+
+  /** Moves what the flags come from to where code that knows nothing finds it. Computes nothing; no symbolic state changes. */
+  moveFlags(): void {
+    const { f, flags } = this;
+    if (flags.kind === "any") return;
+    if (flags.kind === "stored" || flags.kind === "partial" || flags.kind === "carry") {
+      this.storeFlags();
+      f.constant(STORED_WORD).set(FLAG_KIND);
+      return;
+    }
+    f.constant(flagWord(flags.kind, flags.bits)).set(FLAG_KIND);
+    if (flags.a === FLAG_AUX) return;
+    f.get(flags.a).set(FLAG_AUX).get(flags.b).set(FLAG_RIGHT).get(flags.result).set(FLAG_RESULT);
+  }
+
+  /** Computes the flags for good: whoever reads the state block finds them. */
+  computeFlags(): void {
+    this.storeFlags();
+    this.flags = STORED;
+    this.f.constant(STORED_WORD).set(FLAG_KIND);
   }
 
   /** Pops the result and the auxiliary word, which are then the flags. */
@@ -379,6 +502,16 @@ export class Emitter {
       case "stored":
         f.get(FLAG_AUX);
         return;
+      case "any":
+        f.get(FLAG_KIND).get(FLAG_AUX).get(FLAG_RIGHT).get(FLAG_RESULT).call(AUX);
+        return;
+      case "partial":
+      case "carry":
+        return this.#pushPartAux();
+      case "shl":
+      case "shr":
+      case "sar":
+        return this.#pushShiftAux();
       case "logic":
         f.constant(0);
         return;
@@ -403,6 +536,43 @@ export class Emitter {
     }
   }
 
+  #pushPartAux(): void {
+    const { f, flags } = this;
+    const { kind, base = STORED, mask = 0 } = flags;
+    this.flags = base;
+    this.pushAux();
+    this.flags = flags;
+    if (kind === "partial") f.constant(~mask).op(Op.i32And).get(FLAG_PART).op(Op.i32Or);
+    else {
+      // OF stays: CF and CF xor OF change together.
+      f.tee(STATUS).get(STATUS).constant(31).op(Op.i32ShrU).get(FLAG_PART).op(Op.i32Ne);
+      f.constant(AUX_CARRIES).op(Op.i32Mul).op(Op.i32Xor);
+    }
+  }
+
+  /** Pushes the last bit that was shifted out. */
+  #pushShiftCarry(): void {
+    const { f, flags } = this;
+    f.get(flags.a);
+    if (flags.kind !== "shl") f.get(flags.b).constant(1).op(Op.i32Sub).op(Op.i32ShrU);
+    else if (flags.bits === 32) f.constant(32).get(flags.b).op(Op.i32Sub).op(Op.i32ShrU);
+    else f.get(flags.b).op(Op.i32Shl).constant(flags.bits).op(Op.i32ShrU);
+    f.constant(1).op(Op.i32And);
+  }
+
+  /** OF by one rule whatever the count, AF 1. */
+  #pushShiftAux(): void {
+    const { f, flags } = this;
+    this.#pushShiftCarry();
+    f.tee(STATUS).constant(31).op(Op.i32Shl);
+    if (flags.kind === "sar") f.get(STATUS);
+    else if (flags.kind === "shl") f.get(flags.result).constant(31).op(Op.i32ShrU);
+    else {f.get(flags.result).constant(flags.bits - 2).op(Op.i32ShrU).constant(1).op(Op.i32And).get(STATUS).op(
+        Op.i32Xor,
+      );}
+    f.constant(30).op(Op.i32Shl).op(Op.i32Or).constant(AUX_AF).op(Op.i32Or);
+  }
+
   /** INC and DEC: CF as it was (in `a`); OF where the result is the least or greatest number; AF from the low digit. */
   #pushStepAux(): void {
     const { f, flags } = this;
@@ -423,10 +593,21 @@ export class Emitter {
   pushCarry(): void {
     const { f, flags } = this;
     if (flags.kind === "logic") f.constant(0);
+    else if (flags.kind === "shl" || flags.kind === "shr" || flags.kind === "sar") this.#pushShiftCarry();
+    else if (flags.kind === "partial") f.get(FLAG_PART).constant(31).op(Op.i32ShrU);
+    else if (flags.kind === "carry") f.get(FLAG_PART);
     else if (flags.kind === "inc" || flags.kind === "dec") f.get(flags.a);
     else if (flags.kind === "sub") f.get(flags.a).get(flags.b).op(Op.i32LtU);
     else if (flags.kind === "add") f.get(flags.result).get(flags.a).op(Op.i32LtU);
-    else {
+    else if (flags.kind === "any") {
+      // In a loop that counts, it is a step's carry already; or the flags are a comparison's.
+      f.get(FLAG_KIND).constant(STEP_BIT).op(Op.i32And).if(I32);
+      f.get(FLAG_AUX).else();
+      f.get(FLAG_KIND).constant(KIND_MASK).op(Op.i32And).constant(SUB_WORD).op(Op.i32Eq).if(I32);
+      f.get(FLAG_AUX).get(FLAG_RIGHT).op(Op.i32LtU).else();
+      this.pushAux();
+      f.constant(31).op(Op.i32ShrU).end().end();
+    } else {
       this.pushAux();
       f.constant(31).op(Op.i32ShrU);
     }
@@ -434,6 +615,11 @@ export class Emitter {
 
   /** Pushes a value that is not zero exactly where the condition (the low four bits of Jcc's opcode) holds. */
   pushCondition(code: number): void {
+    const isPlain = code >> 1 === ZERO || (code >> 1 === CARRY && this.flags.base !== undefined);
+    if (!isPlain && (this.flags.kind === "any" || this.flags.base !== undefined)) {
+      this.storeFlags();
+      this.flags = STORED;
+    }
     const { f, flags } = this;
     const isNegated = (code & 1) !== 0;
     if (flags.kind === "sub") {
@@ -533,21 +719,42 @@ export class Emitter {
   /** Loads every register of the region, its flags and the budget. Emitted last, placed first. */
   emitPrologue(target: FunctionBody): void {
     for (const register of this.used) {
-      target.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + register * 4).set(REGISTERS + register);
+      target.constant(0);
+      if (register < XMM) target.memory(Access.i32Load, HYPERVISOR, L.STATE + register * 4).set(REGISTERS + register);
+      else target.vectorMemory(V.v128Load, HYPERVISOR, xmmAddress(register)).set(this.xmm(register - XMM));
     }
     target.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.FLAG_RESULT * 4).set(FLAG_RESULT);
     target.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.FLAG_AUX * 4).set(FLAG_AUX);
+    target.constant(0).memory(Access.i32Load, HYPERVISOR, L.FLAG_RIGHT).set(FLAG_RIGHT);
+    target.constant(0).memory(Access.i32Load, HYPERVISOR, L.FLAG_KIND).set(FLAG_KIND);
     target.constant(0).memory(Access.i32Load, HYPERVISOR, L.BUDGET).set(BUDGET);
   }
 
   /** Stores what the region may have changed. */
   emitEpilogue(target: FunctionBody): void {
+    this.x87?.emitWriteBack(target);
     const store = (local: number, at: number) => {
       target.constant(0).get(local).memory(Access.i32Store, HYPERVISOR, at);
     };
-    for (const register of this.written) store(REGISTERS + register, L.STATE + register * 4);
+    for (const register of this.written) {
+      if (register < XMM) store(REGISTERS + register, L.STATE + register * 4);
+      else {
+        target.constant(0).get(this.xmm(register - XMM)).vectorMemory(
+          V.v128Store,
+          HYPERVISOR,
+          xmmAddress(register),
+        );
+      }
+    }
     store(FLAG_RESULT, L.STATE + S.FLAG_RESULT * 4);
     store(FLAG_AUX, L.STATE + S.FLAG_AUX * 4);
+    store(FLAG_RIGHT, L.FLAG_RIGHT);
+    store(FLAG_KIND, L.FLAG_KIND);
     store(BUDGET, L.BUDGET);
   }
+}
+
+/** Where an XMM register lies, given its number in the sets. */
+function xmmAddress(register: number): number {
+  return L.STATE + S.XMM * 4 + (register - XMM) * XMM_BYTES;
 }

@@ -9,8 +9,8 @@ import type { Emitter } from "./emitter.ts";
 import type { Chooser } from "./operands.ts";
 import { emitPop, emitPush } from "./stack.ts";
 
-/** FLAG_AUX: CF and CF xor OF, which change together so that OF stays; AF; the inverters of PF and SF. */
-const AUX_CF_OF = 0xc0000000 | 0, AUX_AF = 8, AUX_INVERTS_PF = 2, AUX_INVERTS_SF = 1;
+/** FLAG_AUX: AF; the inverters of PF and SF. */
+const AUX_AF = 8, AUX_INVERTS_PF = 2, AUX_INVERTS_SF = 1;
 /** Results that are not zero and have an even low byte: negative, positive. */
 const NEGATIVE = 0x80000000 | 0, POSITIVE = 0x100;
 /** AH's number among the byte registers, and that of AL. */
@@ -59,7 +59,7 @@ export function setStatus(e: Emitter, flags: number): void {
 }
 
 /** Pushes a word of the state block. */
-function pushState(e: Emitter, word: number): void {
+export function pushState(e: Emitter, word: number): void {
   e.f.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + word * 4);
 }
 
@@ -70,22 +70,14 @@ function storeState(e: Emitter, word: number, pushValue: () => void): void {
   e.f.memory(Access.i32Store, HYPERVISOR, L.STATE + word * 4);
 }
 
-/** CLC, STC and CMC: OF stays while CF changes. */
+/** CLC, STC and CMC. */
 function carry(to: 0 | 1 | "inverted"): Chooser {
   return () => (e) => {
-    const { f } = e;
-    const aux = e.temporary();
-    f.get(e.flags.result);
-    e.pushAux();
-    f.tee(aux);
-    if (to === "inverted") f.constant(AUX_CF_OF);
-    else {
-      f.get(aux).constant(31).op(Op.i32ShrU);
-      if (to === 1) f.op(Op.i32Eqz);
-      f.constant(AUX_CF_OF).op(Op.i32Mul);
-    }
-    f.op(Op.i32Xor);
-    e.setStoredFlags();
+    if (to === "inverted") {
+      e.pushCarry();
+      e.f.op(Op.i32Eqz);
+    } else e.f.constant(to);
+    e.setCarry();
   };
 }
 
@@ -99,7 +91,7 @@ function direction(isSet: boolean): Chooser {
 }
 
 /** Leaves before the instruction unless CPL is 0, where IOPL never matters. */
-function requireCpl0(e: Emitter): void {
+export function requireCpl0(e: Emitter): void {
   pushState(e, S.CPL);
   e.f.if();
   e.exitInstruction();

@@ -12,8 +12,10 @@ import { flagChoosers } from "./flagops.ts";
 import { multiplyChoosers } from "./multiply.ts";
 import { bitsOf, type Chooser, type Emit, extend, isPlainAddress, modify, pushSource, registerOf } from "./operands.ts";
 import { shiftChoosers } from "./shifts.ts";
+import { simdChoosers } from "./simd.ts";
 import { stackChoosers } from "./stack.ts";
 import { stringChoosers } from "./strings.ts";
+import { x87Choosers } from "./x87.ts";
 
 /** The emitter of an instruction, or undefined where it is to be interpreted. */
 export function emitterOf(instruction: Instruction): Emit | undefined {
@@ -238,4 +240,6 @@ const choosers: Readonly<Record<string, Chooser>> = {
   ...flagChoosers,
   ...atomicChoosers,
   ...stringChoosers,
+  ...simdChoosers,
+  ...x87Choosers,
 };

@@ -6,20 +6,15 @@ import { I64, Op } from "../wasm.ts";
 import type { Emitter } from "./emitter.ts";
 import { type Bits, bitsOf, type Chooser, extend } from "./operands.ts";
 
-/** FLAG_AUX: CF and CF xor OF; all but these; AF; the inverter of PF. */
-const AUX_CF_OF = 0xc0000000 | 0, AUX_NOT_CF_OF = 0x3fffffff, AUX_AF = 8, AUX_INVERTS_PF = 2;
+/** FLAG_AUX: CF and CF xor OF; AF; the inverter of PF. */
+const AUX_CF_OF = 0xc0000000 | 0, AUX_AF = 8, AUX_INVERTS_PF = 2;
 /** A result that is positive and not zero, with a low byte of even parity. */
 const POSITIVE = 0x100;
 
 /** CF and OF tell whether the upper half is significant; the others stay. Pops that as 0 or 1. */
 function setProductFlags(e: Emitter): void {
-  const { f } = e;
-  const overflow = e.temporary(), result = e.flags.result;
-  f.set(overflow);
-  f.get(result);
-  e.pushAux();
-  f.constant(AUX_NOT_CF_OF).op(Op.i32And).get(overflow).constant(31).op(Op.i32Shl).op(Op.i32Or);
-  e.setStoredFlags();
+  e.f.constant(31).op(Op.i32Shl);
+  e.setCarryAndOverflow();
 }
 
 /** Two- and three-operand IMUL. */

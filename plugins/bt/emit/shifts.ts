@@ -11,7 +11,7 @@ const ROL = 0, ROR = 1, RCL = 2, RCR = 3, SHL = 4, SAR = 7, SHL_ALIAS = 6;
 /** The processor takes counts modulo 32. */
 const COUNT_MASK = 31;
 /** FLAG_AUX: CF in bit 31, CF xor OF in bit 30, AF in bit 3. */
-const AUX_CF_BIT = 31, AUX_CF_XOR_OF_BIT = 30, AUX_AF = 8, AUX_NOT_CF_OF = 0x3fffffff;
+const AUX_CF_BIT = 31, AUX_CF_XOR_OF_BIT = 30, AUX_AF = 8;
 
 const shift: Chooser = (instruction) => {
   const [operand, counted] = instruction.row.operands;
@@ -33,8 +33,8 @@ function shiftByCl(e: Emitter, instruction: Instruction, operand: Operand, opera
   const { f } = e;
   const count = e.temporary(), result = e.temporary();
   // Both ways must leave the flags in the same place.
-  e.storeFlags();
-  e.flagsAreStored();
+  e.moveFlags();
+  e.flagsAreMoved();
   f.get(e.register(ECX)).constant(COUNT_MASK).op(Op.i32And).set(count);
   modify(e, instruction, operand, (old) => {
     f.get(old).set(result).get(count).if();
@@ -42,7 +42,9 @@ function shiftByCl(e: Emitter, instruction: Instruction, operand: Operand, opera
       f.get(count);
       if (mask !== COUNT_MASK) f.constant(mask).op(Op.i32And);
     });
+    e.moveFlags();
     f.set(result).end().get(result);
+    e.flagsAreMoved();
   });
 }
 
@@ -63,35 +65,17 @@ function shiftOrRotate(
 
 function shiftBy(e: Emitter, operation: number, bits: Bits, old: number, pushCount: () => void): void {
   const { f } = e;
-  const result = e.temporary(), cf = e.temporary(), value = e.temporary();
+  const locals = e.newFlagLocals();
+  const [value, count, result] = locals;
   f.get(old);
   if (operation === SAR) extend(e, bits);
   f.set(value);
-  f.get(value);
   pushCount();
-  f.op(operation === SHL ? Op.i32Shl : operation === SAR ? Op.i32ShrS : Op.i32ShrU).set(result);
-  if (operation !== SHL) {
-    // The last bit out.
-    f.get(value);
-    pushCount();
-    f.constant(1).op(Op.i32Sub).op(operation === SAR ? Op.i32ShrS : Op.i32ShrU);
-  } else if (bits === 32) {
-    f.get(value).constant(32);
-    pushCount();
-    f.op(Op.i32Sub).op(Op.i32ShrU);
-  } else f.get(result).constant(bits).op(Op.i32ShrU);
-  f.constant(1).op(Op.i32And).set(cf);
-  f.get(result);
+  f.set(count);
+  f.get(value).get(count).op(operation === SHL ? Op.i32Shl : operation === SAR ? Op.i32ShrS : Op.i32ShrU);
   extend(e, bits);
   f.tee(result);
-  f.get(cf).constant(AUX_CF_BIT).op(Op.i32Shl);
-  // CF xor OF. Left: the result's top bit; SAR: CF, for OF is 0; SHR: CF xor the bit below the top.
-  if (operation === SHL) f.get(result).constant(31).op(Op.i32ShrU);
-  else if (operation === SAR) f.get(cf);
-  else f.get(result).constant(bits - 2).op(Op.i32ShrU).constant(1).op(Op.i32And).get(cf).op(Op.i32Xor);
-  f.constant(AUX_CF_XOR_OF_BIT).op(Op.i32Shl).op(Op.i32Or).constant(AUX_AF).op(Op.i32Or);
-  e.setStoredFlags();
-  f.get(result);
+  e.setFlags(operation === SHL ? "shl" : operation === SAR ? "sar" : "shr", bits, locals);
 }
 
 /** ROL and ROR: CF and OF alone change. */
@@ -140,17 +124,14 @@ function rotateThroughCarry(e: Emitter, operation: number, bits: Bits, old: numb
   f.get(result);
 }
 
-/** Stores CF and CF xor OF, each pushed as 0 or 1; the other flags stay. */
+/** Sets CF and CF xor OF, each pushed as 0 or 1; the other flags stay. */
 function setRotateFlags(e: Emitter, pushCf: () => void, pushCfXorOf: () => void): void {
   const { f } = e;
-  f.get(e.flags.result);
-  e.pushAux();
-  f.constant(AUX_NOT_CF_OF).op(Op.i32And);
   pushCf();
-  f.constant(AUX_CF_BIT).op(Op.i32Shl).op(Op.i32Or);
+  f.constant(AUX_CF_BIT).op(Op.i32Shl);
   pushCfXorOf();
   f.constant(AUX_CF_XOR_OF_BIT).op(Op.i32Shl).op(Op.i32Or);
-  e.setStoredFlags();
+  e.setCarryAndOverflow();
 }
 
 /** SHLD and SHRD on 32 bits; 16-bit ones are interpreted. */
@@ -164,14 +145,17 @@ const doubleShift: Chooser = (instruction) => {
     const { f } = e;
     const count = e.temporary(), result = e.temporary();
     if (isByCl) {
-      e.storeFlags();
-      e.flagsAreStored();
+      e.moveFlags();
+      e.flagsAreMoved();
       f.get(e.register(ECX)).constant(COUNT_MASK).op(Op.i32And).set(count);
     } else f.constant(fixed).set(count);
     modify(e, instruction, operands[0], (old) => {
       if (isByCl) f.get(old).set(result).get(count).if();
       doubleShiftBy(e, isLeft, old, e.register(instruction.reg), count);
-      if (isByCl) f.set(result).end().get(result);
+      if (!isByCl) return;
+      e.moveFlags();
+      f.set(result).end().get(result);
+      e.flagsAreMoved();
     });
   };
 };

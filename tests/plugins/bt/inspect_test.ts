@@ -22,7 +22,7 @@ function viewsOf(
   const log = new TranslationLog(machine);
   for (const offset of entries) {
     const region = findRegion(machine, MPN * PAGE_BYTES, offset, { cap: 12, units });
-    const body = compileRegion(region, LINEAR_PAGE, 0);
+    const body = compileRegion(region, { linearPage: LINEAR_PAGE, mode: 0, slot: 0 });
     const translation: Translation = { mpn: MPN, eip: LINEAR_PAGE + offset, mode: 0, region, body };
     log.add(translation);
   }
@@ -30,6 +30,8 @@ function viewsOf(
 }
 
 const NOP = 0x90, RET = 0xc3, HLT = 0xf4, INC_EAX = 0x40;
+/** An instruction that no emitter has. */
+const DAA = 0x27;
 /** JNZ, JMP and CALL with a displacement; JMP EAX, CALL [EAX]. */
 const jnz = (displacement: number) => [0x75, displacement & 0xff];
 const jmp = (displacement: number) => [0xeb, displacement & 0xff];
@@ -53,11 +55,12 @@ Deno.test("a unit's successors: where control goes, and what becomes of the edge
     ["a return", [RET], ["return lookup"]],
     ["an indirect jump", JMP_EAX, ["indirect lookup"]],
     ["an indirect call", CALL_EAX, ["indirect lookup"]],
-    ["a privileged instruction", [INC_EAX, HLT], ["fall-through 400001 interpreter"]],
+    ["a privileged instruction", [INC_EAX, HLT], ["fall-through 400002 continuation"]],
+    ["an instruction without an emitter", [INC_EAX, DAA], ["fall-through 400001 interpreter"]],
     ["the cap", Array.from({ length: 13 }, () => INC_EAX), ["fall-through 40000c continuation"]],
   ];
   for (const [title, bytes, expected] of cases) {
-    const [view] = viewsOf({ 0: bytes, 0x10: [NOP, RET], 0x20: [INC_EAX, RET], 0x30: [HLT] }, [0, 0x20]);
+    const [view] = viewsOf({ 0: bytes, 0x10: [NOP, RET], 0x20: [INC_EAX, RET], 0x30: [DAA] }, [0, 0x20]);
     const links = view.units[0].successors.map(({ kind, target, link }) =>
       [kind, ...target === undefined ? [] : [target.toString(16)], link].join(" ")
     );
@@ -72,12 +75,16 @@ Deno.test("in a region the unit that follows is reached without a jump, every ot
 });
 
 Deno.test("an instruction shows its class and how it is translated; the one left to the interpreter ends the unit", () => {
-  const [{ units: [unit] }] = viewsOf({ 0: [INC_EAX, HLT] }, [0]);
+  const [{ units: [unit] }, { units: [other] }] = viewsOf({ 0: [INC_EAX, HLT], 0x10: [INC_EAX, DAA] }, [0, 0x10]);
   assertEquals(unit.instructions.map(({ text, class: kind, translation }) => [text, kind, translation]), [
     ["inc eax", "innocuous", "ident"],
-    ["hlt", "privileged", "interpret"],
+    ["hlt", "privileged", "callout"],
   ]);
-  assertEquals(unit.sizeBytes, 1);
+  assertEquals(other.instructions.map(({ text, class: kind, translation }) => [text, kind, translation]), [
+    ["inc eax", "innocuous", "ident"],
+    ["daa", "innocuous", "interpret"],
+  ]);
+  assertEquals([unit.sizeBytes, other.sizeBytes], [2, 1]);
 });
 
 Deno.test("a translation's module is what WebAssembly accepts", () => {
@@ -90,7 +97,13 @@ Deno.test("a view shows the code as it was translated, whatever has been stored 
   machine.set([INC_EAX, RET], MPN * PAGE_BYTES);
   const log = new TranslationLog(machine);
   const region = findRegion(machine, MPN * PAGE_BYTES, 0, { cap: 12, units: 1 });
-  log.add({ mpn: MPN, eip: LINEAR_PAGE, mode: 0, region, body: compileRegion(region, LINEAR_PAGE, 0) });
+  log.add({
+    mpn: MPN,
+    eip: LINEAR_PAGE,
+    mode: 0,
+    region,
+    body: compileRegion(region, { linearPage: LINEAR_PAGE, mode: 0, slot: 0 }),
+  });
   machine.fill(0);
   assertEquals(log.views()[0].units[0].instructions.map(({ bytes }) => [...bytes]), [[INC_EAX], [RET]]);
 });

@@ -18,7 +18,7 @@ const choices: readonly TranslatorChoice[] = [
   { threshold: 0, unitInstructions: 1, regionUnits: 1, cacheRegions: 2000 },
   { threshold: 1, unitInstructions: 3, regionUnits: 32, cacheRegions: 500 },
   { threshold: 0, unitInstructions: 12, regionUnits: 1, cacheRegions: 3 },
-  { threshold: 2, unitInstructions: 64, regionUnits: 256, cacheRegions: 2000 },
+  { threshold: 2, unitInstructions: 64, regionUnits: 250, cacheRegions: 2000 },
   { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheRegions: 2000 },
 ];
 

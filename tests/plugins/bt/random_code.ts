@@ -4,6 +4,7 @@
 import { Random } from "../../../core/mod.ts";
 import { emitterOf } from "../../../plugins/bt/emit/instructions.ts";
 import { decode, type OpcodeRow, opcodeTable, type Operand } from "../../../plugins/x86/mod.ts";
+import { simdRows } from "../../../plugins/x86/opcodes/simd.ts";
 import { type Encoding, ignoresMod, OPERAND_ENCODING } from "../../../plugins/x86/opcodes/builder.ts";
 import type { Start } from "./arena.ts";
 import { INTERESTING, L, word } from "./arena_layout.ts";
@@ -50,7 +51,9 @@ function isTranslated(row: OpcodeRow): boolean {
   });
 }
 
-const translatedRows = rowsByHandler(isTranslated);
+const simd: ReadonlySet<OpcodeRow> = new Set(simdRows);
+const translatedRows = rowsByHandler((row) => !simd.has(row) && isTranslated(row));
+const translatedSimdRows = rowsByHandler((row) => simd.has(row) && isTranslated(row));
 const userRows = rowsByHandler((row) => row.class === "innocuous");
 const jumpRows = rowsByHandler((row) => /^(jcc|jmp|call|ret|loop|jcxz)$/.test(row.handler));
 
@@ -73,11 +76,14 @@ class CaseMaker {
   readonly slots: number;
   /** Keeps to what does not fault, most of the time, so that loops run long. */
   readonly isCalm: boolean;
+  /** Mostly SIMD instructions, under some MXCSR. */
+  readonly isSimd: boolean;
 
   constructor(readonly seed: string) {
     this.random = new Random(seed);
     this.bits = this.oneIn(25) ? 16 : 32;
     this.isCalm = !this.oneIn(3);
+    this.isSimd = this.oneIn(3);
     this.slots = 2 + this.random.below(MOST_SLOTS);
     const page = this.random.below(3) * L.PAGE;
     // Often across the end of a page, and never over the first slot.
@@ -91,6 +97,7 @@ class CaseMaker {
 
   make(): RandomCase {
     const { random, bits } = this;
+    if (this.isSimd && bits === 32) this.#setMxcsr();
     while (this.code.length < this.slots * L.SLOT) this.#slot();
     this.#put(this.#jump(0xe9, this.oneIn(4) ? this.#target() : L.CODE + this.entry));
     const registers = Array.from({ length: 8 }, () => this.#value());
@@ -140,7 +147,10 @@ class CaseMaker {
 
   #instruction(): readonly number[] {
     const kind = this.random.below(this.isCalm ? 88 : 100);
-    if (kind < 64) return this.#encode(this.#pick(this.#pick(translatedRows)));
+    if (kind < 64) {
+      const isVector = this.isSimd ? !this.oneIn(4) : this.oneIn(16);
+      return this.#encode(this.#pick(this.#pick(isVector ? translatedSimdRows : translatedRows)));
+    }
     if (kind < 76) return this.#encode(this.#pick(this.#pick(jumpRows)));
     if (kind < 81) return [0xb8 + this.#pick([0, 1, 2, 3, 5, 6, 7]), ...word(this.#value())];
     if (kind < 83) return this.#indirectJump();
@@ -153,6 +163,13 @@ class CaseMaker {
     }
     if (kind < 90) return this.#encode(this.#pick(this.#pick(rareRows)));
     return this.#encode(this.#pick(this.#pick(everyRow)));
+  }
+
+  /** Writes MXCSR to memory and loads it: mostly as a program finds it after its first inexact result. */
+  #setMxcsr(): void {
+    const value = this.oneIn(4) ? this.random.next() & 0xffff : this.oneIn(4) ? 0x1f80 : 0x1fa0;
+    this.#put([0xc7, 0x05, ...word(L.DATA), ...word(value)]);
+    this.#put([0x0f, 0xae, 0x15, ...word(L.DATA)]);
   }
 
   /** JMP or CALL through a register that has been loaded with a target. */
@@ -181,7 +198,8 @@ class CaseMaker {
   #address(): number {
     const { random } = this;
     const page = this.#pick(this.isCalm && !this.oneIn(20) ? calmPages : wildPages);
-    if (this.oneIn(this.isCalm ? 40 : 6)) return page + L.PAGE - random.below(9);
+    if (this.oneIn(this.isCalm ? 40 : 6)) return page + L.PAGE - random.below(this.isSimd ? 18 : 9);
+    if (this.isSimd && !this.oneIn(4)) return page + random.below(L.PAGE / 16) * 16;
     return page + (this.oneIn(3) ? random.below(L.PAGE - 8) : random.below(L.PAGE / 4) * 4);
   }
 
