@@ -27,7 +27,11 @@ export const debuggingOptions: readonly OptionSpec[] = [
   },
   { name: "break-count", value: "N", help: "end the run after N of these" },
   { name: "symbols", value: "FILE", repeats: true, help: "System.map, /proc/kallsyms or an ELF file, of every VM" },
-  { name: "gdb", value: "PORT", help: "wait on 127.0.0.1:PORT for gdb's `target remote`; 0 for any free port" },
+  {
+    name: "gdb",
+    value: "PORT",
+    help: "wait on 127.0.0.1:PORT for gdb's `target remote`, VMs as threads; 0: a free port",
+  },
 ];
 
 /** What the options ask for. */
@@ -99,8 +103,7 @@ export class DebuggingTools {
         this.#debug?.addBreakpoint(vm, symbols.parseAddress(text, this.#table(vm)));
       }
     }
-    const [vm] = host.vms;
-    if (options.gdbPort !== undefined) this.#server = this.#listen(vm, options.gdbPort);
+    if (options.gdbPort !== undefined) this.#server = this.#listen(options.gdbPort);
   }
 
   /** Whether the host is to stand still. */
@@ -143,7 +146,7 @@ export class DebuggingTools {
           this.#server?.stopped(stop);
         });
         on(debug.resumed, () => void (this.#whenStopped = Promise.withResolvers()));
-        on(vmExited, (vm) => vm === this.host.vms[0] ? this.#server?.exited() : undefined);
+        on(vmExited, () => this.#server?.exited());
       },
     });
   }
@@ -169,19 +172,21 @@ export class DebuggingTools {
     return this.#server === undefined || vm.exit !== undefined ? "go-on" : undefined;
   }
 
-  #listen(vm: Vm, port: number): debug.GdbServer {
-    const { host } = this, debugService = host.service(debug.debug), table = this.#table(vm);
-    const target: debug.GdbTarget = {
-      vm,
-      cpu: host.service(x86.processor)(vm),
-      memory: host.service(memory.guest)(vm),
-      debug: debugService,
-      nameOf: (address) => table.nameOf(address),
-      addressOf: (name) => table.addressOf(name),
-    };
+  #listen(port: number): debug.GdbServer {
+    const { host } = this, debugService = host.service(debug.debug);
+    const targets = host.vms.map((vm): debug.GdbTarget => {
+      const table = this.#table(vm);
+      return {
+        vm,
+        cpu: host.service(x86.processor)(vm),
+        memory: host.service(memory.guest)(vm),
+        nameOf: (address) => table.nameOf(address),
+        addressOf: (name) => table.addressOf(name),
+      };
+    });
     let server: debug.GdbServer;
     try {
-      server = new debug.GdbServer(target, port);
+      server = new debug.GdbServer(targets, debugService, port);
     } catch (cause) {
       if (cause instanceof Deno.errors.AddrInUse) {
         throw new InputError(`option --gdb: port ${port} is in use; give another, or 0 for any`, { cause });
@@ -191,7 +196,7 @@ export class DebuggingTools {
       }
       throw cause;
     }
-    debugService.pause(vm);
+    debugService.pause(host.vms[0]);
     this.write(`gdb: waiting; in gdb: target remote 127.0.0.1:${server.port}\n`);
     return server;
   }

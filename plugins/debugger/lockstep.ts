@@ -1,7 +1,8 @@
-// Two engines over one guest: both run to the same steps, hashes of their states are compared, and the first difference is
-// narrowed by bisection over saved states to the one instruction after which the states differ.
+// Two engines over one guest: both run to the same steps, hashes of all that the guest can see are compared, and the first
+// difference is narrowed by bisection over saved states to the one instruction after which the states differ. Memory is
+// hashed by what was written since the last comparison (plugins/memory/memory_hash.ts), so that it is part of every one.
 
-import { Hasher, type Host, type SavedVm, type Vm } from "../../core/mod.ts";
+import { type Host, type SavedVm, type Vm } from "../../core/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { describeDifferences } from "./differences.ts";
 
@@ -14,10 +15,8 @@ export interface LockstepSide {
 }
 
 export interface LockstepOptions {
-  /** Steps between comparisons of everything but memory; default 10,000. */
+  /** Steps between comparisons; default 10,000. */
   readonly everySteps?: number;
-  /** Steps between comparisons of memory, too; default 1,000,000. */
-  readonly memoryEverySteps?: number;
   /** Steps between saved states, from which a difference is looked for again; default 20,000,000. */
   readonly saveEverySteps?: number;
   readonly nameOf?: x86.NameOf;
@@ -45,7 +44,6 @@ interface SavedPair {
 /** Runs two sides step by step alike. */
 export class Lockstep {
   readonly #everySteps: number;
-  readonly #memoryEverySteps: number;
   readonly #saveEverySteps: number;
   #saved: SavedPair;
   #comparisons = 0;
@@ -53,7 +51,6 @@ export class Lockstep {
   /** The states must be equal as they are; throws where they are not. */
   constructor(readonly first: LockstepSide, readonly second: LockstepSide, readonly options: LockstepOptions = {}) {
     this.#everySteps = options.everySteps ?? 10_000;
-    this.#memoryEverySteps = options.memoryEverySteps ?? 1_000_000;
     this.#saveEverySteps = options.saveEverySteps ?? 20_000_000;
     if (!this.#areEqual()) throw new Error(`${first.name} and ${second.name} do not start from the same state`);
     this.#saved = this.#save();
@@ -73,10 +70,8 @@ export class Lockstep {
     const target = Math.min(untilSteps, nextMultiple(from, this.#everySteps));
     this.#runTo(target);
     const isEnd = this.first.vm.exit !== undefined || this.first.vm.clock.steps < target || target === untilSteps;
-    const isFull = isEnd || target % this.#memoryEverySteps === 0 || target - this.#saved.steps >= this.#saveEverySteps;
     this.#comparisons++;
-    const isSame = isFull ? this.#areEqual() : quickHash(this.first) === quickHash(this.second);
-    if (!isSame) return this.#bisect(from);
+    if (!this.#areEqual()) return this.#bisect(from);
     if (isEnd) return "ended";
     if (target - this.#saved.steps >= this.#saveEverySteps) this.#saved = this.#save();
     return "equal";
@@ -87,7 +82,7 @@ export class Lockstep {
   }
 
   #areEqual(): boolean {
-    return fullHash(this.first) === fullHash(this.second);
+    return hashOf(this.first) === hashOf(this.second);
   }
 
   #save(): SavedPair {
@@ -100,7 +95,7 @@ export class Lockstep {
     this.second.host.restore(this.second.vm, saved.second);
   }
 
-  /** From a difference now, and equality in `#saved`, to the step that makes it. `lastEqual` is for what cannot be repeated. */
+  /** From a difference now, and equality at `lastEqual` and in `#saved`, to the step that makes it. */
   #bisect(lastEqual: number): Divergence {
     const seen = describeDifferences(this.first, this.second);
     let high = Math.max(this.first.vm.clock.steps, this.second.vm.clock.steps);
@@ -109,7 +104,9 @@ export class Lockstep {
     if (this.#areEqual()) return this.#notRepeated(lastEqual, high, seen);
     let low = this.#saved;
     while (high - low.steps > 1) {
-      const middle = low.steps + Math.floor((high - low.steps) / 2);
+      // The last comparison narrows it most, if what was equal then is equal again.
+      const isHint = low.steps < lastEqual && lastEqual < high;
+      const middle = isHint ? lastEqual : low.steps + Math.floor((high - low.steps) / 2);
       this.#restore(low);
       this.#runTo(middle);
       // A VM that ended or waits for ever stands before `middle`.
@@ -160,15 +157,6 @@ function nextMultiple(value: number, of: number): number {
   return (Math.floor(value / of) + 1) * of;
 }
 
-function fullHash({ host, vm }: LockstepSide): string {
+function hashOf({ host, vm }: LockstepSide): string {
   return `${host.stateHash(vm)} ${vm.exit?.reason ?? ""}`;
-}
-
-/** Everything that the guest can see but its memory, which is too much to be hashed this often. */
-function quickHash({ host, vm }: LockstepSide): string {
-  const hasher = new Hasher();
-  hasher.number(vm.clock.steps);
-  hasher.number(vm.clock.nowNs());
-  for (const { plugin, owner } of host.plugins.statesOf(vm)) if (plugin !== "memory") owner.hash?.(hasher);
-  return `${hasher.digest()} ${vm.exit?.reason ?? ""}`;
 }

@@ -1,7 +1,7 @@
 // The debugger plugin: stops a guest where somebody wants to look, without the guest or its clock noticing, and lets gdb do
 // the same over TCP. While nothing is set, the engine below runs as if the plugin were not there.
 
-import { definePlugin, type Vm, vmExited, z } from "../../core/mod.ts";
+import { definePlugin, turnEnded, type Vm, vmExited, z } from "../../core/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { armProcessor, DebuggedEngine, DebuggedVm } from "./engine.ts";
 import { debug, type Debugger, resumed, type Stop, stopped, stopping, type StopReason } from "./services.ts";
@@ -12,6 +12,9 @@ export { GdbServer, type GdbTarget } from "./gdb/server.ts";
 export { GdbSession } from "./gdb/session.ts";
 export { type Divergence, Lockstep, type LockstepOptions, type LockstepSide } from "./lockstep.ts";
 
+/** In whose name VMs are held back. */
+const HOLDER = "debugger";
+
 export default definePlugin({
   name: "debugger",
   summary: "breakpoints, watchpoints and single steps that guests cannot notice; gdb's remote protocol",
@@ -19,12 +22,13 @@ export default definePlugin({
   requires: ["x86", "memory"],
   replaces: [x86.engine],
   options: z.strictObject({}),
-  setup({ on, port, service, provide }) {
+  setup({ host, on, port, service, provide }) {
     const processorOf = service(x86.processor);
     const asks = port(stopping), tells = port(stopped), goesOn = port(resumed);
     const debuggedVms = new WeakMap<Vm, DebuggedVm>();
     let current: Stop | undefined;
     let waiting: (() => void)[] = [];
+    let held: readonly Vm[] = [];
 
     function debuggedOf(vm: Vm): DebuggedVm {
       const debugged = debuggedVms.get(vm) ?? new DebuggedVm();
@@ -34,9 +38,25 @@ export default definePlugin({
 
     function stop(vm: Vm, reason: StopReason): boolean {
       if (asks.ask({ vm, reason }) === "go-on") return false;
-      current = { vm, reason };
-      tells.emit(current);
+      standStill({ vm, reason });
       return true;
+    }
+
+    function standStill(stop: Stop): void {
+      for (const vm of host.vms) debuggedOf(vm).stepFrom = undefined;
+      for (const vm of held) host.resume(vm, HOLDER);
+      held = [];
+      current = stop;
+      tells.emit(stop);
+    }
+
+    function isRunning(vm: Vm): boolean {
+      return vm.exit === undefined && !held.includes(vm);
+    }
+
+    /** Whether nothing but input from outside will make a VM run. */
+    function waitsForInput(vm: Vm): boolean {
+      return processorOf(vm).r[x86.state.HALTED] !== 0 && vm.clock.nextTimerNs() === Infinity;
     }
 
     function settle(): void {
@@ -84,27 +104,36 @@ export default definePlugin({
         armProcessor(processorOf(vm), debugged);
       },
       pause(vm) {
-        if (current !== undefined || vm.exit !== undefined) return;
-        debuggedOf(vm).stepFrom = undefined;
-        current = { vm, reason: { kind: "pause" } };
-        tells.emit(current);
+        if (current === undefined && vm.exit === undefined) standStill({ vm, reason: { kind: "pause" } });
       },
-      resume(forOneStep = false) {
+      resume(how = {}) {
         if (current === undefined) return;
-        const { vm } = current;
-        const debugged = debuggedOf(vm);
-        debugged.passSteps = vm.clock.steps;
-        debugged.stepFrom = forOneStep ? vm.clock.steps : undefined;
+        const { vm } = current, { stepped = [] } = how;
+        for (const passed of [vm, ...stepped]) debuggedOf(passed).passSteps = passed.clock.steps;
+        for (const one of stepped) debuggedOf(one).stepFrom = one.clock.steps;
+        held = (how.held ?? []).filter((other) => other.exit === undefined);
+        // With the others held, VMs that wait for input alone would be at their end.
+        if (host.vms.filter(isRunning).every(waitsForInput)) held = [];
+        for (const other of held) host.suspend(other, HOLDER);
         current = undefined;
         goesOn.emit(vm);
         settle();
       },
     };
 
+    on(turnEnded, ({ vm }) => {
+      if (held.length > 0 && host.vms.filter(isRunning).every(waitsForInput)) debuggerService.pause(vm);
+    });
+
     on(vmExited, (vm) => {
-      if (current?.vm !== vm) return;
-      current = undefined;
-      settle();
+      if (current?.vm === vm) {
+        current = undefined;
+        settle();
+      } else if (current === undefined && (held.length > 0 || debuggedOf(vm).stepFrom !== undefined)) {
+        // Whoever asked for the step, or for this VM to run alone, gets another one to look at.
+        const other = host.vms.find(({ exit }) => exit === undefined);
+        if (other !== undefined) standStill({ vm: other, reason: { kind: "pause" } });
+      }
     });
     provide(debug, debuggerService);
     provide(x86.engine, new DebuggedEngine(service(x86.engine), processorOf, debuggedOf, stop));

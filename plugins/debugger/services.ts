@@ -33,10 +33,18 @@ export interface Debugger {
   removeWatchpoint(vm: Vm, address: number, size: number, kind: WatchKind): boolean;
   /** Takes back every breakpoint and watchpoint of a VM. */
   clear(vm: Vm): void;
-  /** Stops a VM where it is. Call between turns. */
+  /** Stops a VM where it is, and so the host. Call between turns. */
   pause(vm: Vm): void;
-  /** Lets a stopped VM go on; `forOneStep`: until its next step, an instruction or the delivery of an event, is done. */
-  resume(forOneStep?: boolean): void;
+  /** Lets the host go on. */
+  resume(how?: Resumption): void;
+}
+
+/** How a host goes on. */
+export interface Resumption {
+  /** VMs that stop after their next step: an instruction, or the delivery of an event. */
+  readonly stepped?: readonly Vm[];
+  /** VMs that do not run until the next stop. Their guests cannot notice. */
+  readonly held?: readonly Vm[];
 }
 
 export const debug = service<Debugger>("debugger.debug");
@@ -45,5 +53,5 @@ export const debug = service<Debugger>("debugger.debug");
 export const stopping = decide<Stop, "go-on">("debugger.stopping");
 /** A VM has stopped. */
 export const stopped = observe<Stop>("debugger.stopped");
-/** The host goes on. */
+/** The host goes on; the VM is the one that had stopped. */
 export const resumed = observe<Vm>("debugger.resumed");

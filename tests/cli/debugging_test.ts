@@ -203,3 +203,47 @@ Deno.test({
     assertEquals([detached.status, detached.stdout], [0, "hello, world\n"]);
   },
 });
+
+Deno.test({
+  name: `gdb chooses among VMs, and writes their registers${hasGdb ? "" : " (skipped: there is no gdb)"}`,
+  ignore: !hasGdb,
+  async fn() {
+    await inTemporaryFolder(async (folder) => {
+      const config = `${folder}/two.json`;
+      const vms = ["one", "two"].map((name) => ({ name, guest: "hello" }));
+      await Deno.writeTextFile(config, JSON.stringify({ host: { plugins: [] }, vms }));
+      const { printed, status, stdout } = await underGdb([config], [
+        "info threads",
+        "thread 2",
+        "set $gs = 0x1234",
+        "p/x $gs",
+        "set $cr2 = 0x55aa",
+        "p/x $cr2",
+        "set $cr4 = 1",
+        "set $mxcsr = 0x1fa0",
+        "p $mxcsr",
+        "break *0x7c0a thread 2",
+        "continue",
+        "info registers gs cr0",
+        "thread 1",
+        "p/x $gs",
+        "monitor time",
+        "delete",
+        "continue",
+      ]);
+      assertMatch(printed, /\* 1 +Thread 1 \(VM one\).*\n {2}2 +Thread 2 \(VM two\)/);
+      assertMatch(printed, /\$1 = 0x1234\n\$2 = 0x55aa\n/);
+      assertStringIncludes(printed, "Could not write register \"cr4\"; remote failure reply 'E16'");
+      assertStringIncludes(printed, "= [ PE IM DM ZM OM UM PM ]");
+      assertMatch(printed, /Thread 2 hit Breakpoint 1, 0x0*7c0a in/);
+      assertMatch(printed, /\ngs +0x1234 +4660\ncr0 +0x[0-9a-f]+ +\[ ET NW CD \]/);
+      assertMatch(printed, /\[Switching to thread 1 .*\n(?:.*\n)*\$4 = 0x0\n/);
+      assertMatch(printed, /\[Inferior 1 .*exited normally\]/);
+      assertEquals(status, 0);
+      assertEquals(stdout.split("\n").filter((line) => line.includes("hello, world")).toSorted(), [
+        "one: hello, world",
+        "two: hello, world",
+      ]);
+    });
+  },
+});

@@ -2,6 +2,7 @@
 // Features"). EIP is shown as a linear address, CS's base added, so that breakpoints and `x/i $pc` hold in real mode, too.
 
 import * as x86 from "../../x86/mod.ts";
+import { type WriteControl, writeCr0, writeCr2, writeCr3, writeCr4, writeSegment } from "./system_registers.ts";
 
 const { state: S } = x86;
 
@@ -12,14 +13,17 @@ export interface GdbRegister {
   readonly type: string;
   readonly feature: string;
   read(cpu: x86.Processor): Uint8Array;
-  /** Absent where a debugger may not: what a segment or control register implies is set by instructions alone. */
-  readonly write?: (cpu: x86.Processor, value: Uint8Array) => void;
+  /** False, and nothing has changed, for a value that the register cannot have. Absent where only instructions may. */
+  readonly write?: (cpu: x86.Processor, value: Uint8Array) => boolean;
 }
 
 const CORE = "org.gnu.gdb.i386.core", SSE = "org.gnu.gdb.i386.sse", SYSTEM = "org.ballast.i386.system";
 /** All of EFLAGS that a debugger may set: not VM, RF or what is reserved. */
 const SETTABLE_FLAGS = x86.STATUS_FLAGS | x86.TF | x86.IF | x86.DF | x86.IOPL | x86.NT | x86.AC | x86.ID;
+/** Bits of MXCSR that exist; instructions raise #GP for others. */
+const MXCSR_BITS = 0xffff;
 const FPU_REGISTERS = 8, FPU_BYTES = 10;
+const FPU_SELECTOR = 0xffff, FPU_OPCODE = 0x7ff;
 const XMM_BYTES = 16, XMM_WORDS = 4;
 
 function word(value: number): Uint8Array {
@@ -34,10 +38,22 @@ function stateWord(name: string, index: number, feature: string, type = "int32")
   return { name, bits: 32, type, feature, read: (cpu) => word(cpu.r[index]) };
 }
 
+/** A write that every value suits. */
+function always(write: (cpu: x86.Processor, value: number) => void): GdbRegister["write"] {
+  return (cpu, value) => {
+    write(cpu, numberOf(value));
+    return true;
+  };
+}
+
 function general(name: string, index: number, type = "int32"): GdbRegister {
+  return { ...stateWord(name, index, CORE, type), write: always((cpu, value) => cpu.setRegister(index, value | 0)) };
+}
+
+function segment(name: string, number: number): GdbRegister {
   return {
-    ...stateWord(name, index, CORE, type),
-    write: (cpu, value) => cpu.setRegister(index, numberOf(value) | 0),
+    ...stateWord(name, S.SELECTOR + number, CORE),
+    write: (cpu, value) => writeSegment(cpu, number, numberOf(value)),
   };
 }
 
@@ -47,7 +63,7 @@ const eip: GdbRegister = {
   type: "code_ptr",
   feature: CORE,
   read: (cpu) => word(cpu.r[S.BASE + x86.CS] + cpu.r[S.EIP]),
-  write: (cpu, value) => cpu.setRegister(S.EIP, (numberOf(value) - cpu.r[S.BASE + x86.CS]) | 0),
+  write: always((cpu, value) => cpu.setRegister(S.EIP, (value - cpu.r[S.BASE + x86.CS]) | 0)),
 };
 
 const eflags: GdbRegister = {
@@ -56,10 +72,10 @@ const eflags: GdbRegister = {
   type: "i386_eflags",
   feature: CORE,
   read: (cpu) => word(cpu.eflags()),
-  write: (cpu, value) => cpu.setEflags(numberOf(value), SETTABLE_FLAGS),
+  write: always((cpu, value) => cpu.setEflags(value, SETTABLE_FLAGS)),
 };
 
-/** ST(i), counted from the top. */
+/** ST(i), counted from the top; the tag of a register that is written stays. */
 function fpuRegister(i: number): GdbRegister {
   const physical = (cpu: x86.Processor) => (cpu.fpu.top + i) & (FPU_REGISTERS - 1);
   return {
@@ -70,22 +86,35 @@ function fpuRegister(i: number): GdbRegister {
     read({ fpu }) {
       const at = (fpu.top + i) & (FPU_REGISTERS - 1);
       const bytes = new Uint8Array(FPU_BYTES), view = new DataView(bytes.buffer);
-      view.setUint32(0, fpu.lo[at], true);
-      view.setUint32(4, fpu.hi[at], true);
+      view.setUint32(0, fpu.significands[at * 2], true);
+      view.setUint32(4, fpu.significands[at * 2 + 1], true);
       view.setUint16(8, fpu.se[at], true);
       return bytes;
     },
     write(cpu, value) {
       const view = new DataView(value.buffer, value.byteOffset), at = physical(cpu);
-      cpu.fpu.lo[at] = view.getUint32(0, true);
-      cpu.fpu.hi[at] = view.getUint32(4, true);
+      cpu.fpu.significands[at * 2] = view.getUint32(0, true);
+      cpu.fpu.significands[at * 2 + 1] = view.getUint32(4, true);
       cpu.fpu.se[at] = view.getUint16(8, true);
+      return true;
     },
   };
 }
 
-function fpuControl(name: string, read: (fpu: x86.Processor["fpu"]) => number): GdbRegister {
-  return { name, bits: 32, type: "int", feature: CORE, read: (cpu) => word(read(cpu.fpu)) };
+type Fpu = x86.Processor["fpu"];
+
+function fpuControl(name: string, read: (fpu: Fpu) => number, write: (fpu: Fpu, value: number) => void): GdbRegister {
+  return {
+    name,
+    bits: 32,
+    type: "int",
+    feature: CORE,
+    read: (cpu) => word(read(cpu.fpu)),
+    write: always((cpu, value) => {
+      write(cpu.fpu, value);
+      cpu.fpu.updatePending((cpu.r[S.CR0] & S.CR0_NE) !== 0);
+    }),
+  };
 }
 
 function xmmRegister(i: number): GdbRegister {
@@ -96,8 +125,15 @@ function xmmRegister(i: number): GdbRegister {
     type: "vec128",
     feature: SSE,
     read: (cpu) => new Uint8Array(cpu.r.slice(at, at + XMM_WORDS).buffer),
-    write: (cpu, value) => cpu.r.set(new Int32Array(value.slice(0, XMM_BYTES).buffer), at),
+    write(cpu, value) {
+      cpu.r.set(new Int32Array(value.slice(0, XMM_BYTES).buffer), at);
+      return true;
+    },
   };
+}
+
+function control(name: string, index: number, write: WriteControl, type = "int32"): GdbRegister {
+  return { ...stateWord(name, index, SYSTEM, type), write: (cpu, value) => write(cpu, numberOf(value) | 0) };
 }
 
 const indices = Array.from({ length: 8 }, (_, i) => i);
@@ -110,44 +146,69 @@ export const gdbRegisters: readonly GdbRegister[] = [
   eip,
   eflags,
   ...([["cs", x86.CS], ["ss", x86.SS], ["ds", x86.DS], ["es", x86.ES], ["fs", x86.FS], ["gs", x86.GS]] as const)
-    .map(([name, segment]) => stateWord(name, S.SELECTOR + segment, CORE)),
+    .map(([name, number]) => segment(name, number)),
   ...indices.map(fpuRegister),
-  fpuControl("fctrl", (fpu) => fpu.control),
-  fpuControl("fstat", (fpu) => fpu.statusWord),
-  fpuControl("ftag", (fpu) => fpu.tagWord),
-  fpuControl("fiseg", (fpu) => fpu.instructionSelector),
-  fpuControl("fioff", (fpu) => fpu.instructionOffset),
-  fpuControl("foseg", (fpu) => fpu.dataSelector),
-  fpuControl("fooff", (fpu) => fpu.dataOffset),
-  fpuControl("fop", (fpu) => fpu.opcode),
+  fpuControl("fctrl", (fpu) => fpu.control, (fpu, value) => void (fpu.control = value)),
+  fpuControl("fstat", (fpu) => fpu.statusWord, (fpu, value) => void (fpu.statusWord = value)),
+  fpuControl("ftag", (fpu) => fpu.tagWord, (fpu, value) => void (fpu.tagWord = value)),
+  fpuControl("fiseg", (fpu) => fpu.instructionSelector, (fpu, v) => void (fpu.instructionSelector = v & FPU_SELECTOR)),
+  fpuControl("fioff", (fpu) => fpu.instructionOffset, (fpu, value) => void (fpu.instructionOffset = value | 0)),
+  fpuControl("foseg", (fpu) => fpu.dataSelector, (fpu, value) => void (fpu.dataSelector = value & FPU_SELECTOR)),
+  fpuControl("fooff", (fpu) => fpu.dataOffset, (fpu, value) => void (fpu.dataOffset = value | 0)),
+  fpuControl("fop", (fpu) => fpu.opcode, (fpu, value) => void (fpu.opcode = value & FPU_OPCODE)),
   ...indices.map(xmmRegister),
   {
-    ...stateWord("mxcsr", S.MXCSR, SSE, "int"),
+    ...stateWord("mxcsr", S.MXCSR, SSE, "i386_mxcsr"),
+    write(cpu, value) {
+      if ((numberOf(value) & ~MXCSR_BITS) !== 0) return false;
+      cpu.r[S.MXCSR] = numberOf(value);
+      return true;
+    },
   },
-  ...[["cr0", S.CR0], ["cr2", S.CR2], ["cr3", S.CR3], ["cr4", S.CR4]].map(([name, index]) =>
-    stateWord(String(name), Number(index), SYSTEM)
-  ),
-  stateWord("fs_base", S.BASE + x86.FS, SYSTEM),
-  stateWord("gs_base", S.BASE + x86.GS, SYSTEM),
+  control("cr0", S.CR0, writeCr0, "i386_cr0"),
+  control("cr2", S.CR2, writeCr2, "data_ptr"),
+  control("cr3", S.CR3, writeCr3),
+  control("cr4", S.CR4, writeCr4, "i386_cr4"),
+  stateWord("fs_base", S.BASE + x86.FS, SYSTEM, "data_ptr"),
+  stateWord("gs_base", S.BASE + x86.GS, SYSTEM, "data_ptr"),
 ];
 
-const EFLAGS_FIELDS: readonly (readonly [string, number])[] = [
+/** Bits by name; one without a name is shown where it is set. */
+type FlagFields = readonly (readonly [string, number])[];
+
+const EFLAGS_FIELDS: FlagFields = [
   ...([["CF", 0], ["", 1], ["PF", 2], ["AF", 4], ["ZF", 6], ["SF", 7], ["TF", 8], ["IF", 9], ["DF", 10]] as const),
   ...([["OF", 11], ["NT", 14], ["RF", 16], ["VM", 17], ["AC", 18], ["VIF", 19], ["VIP", 20], ["ID", 21]] as const),
 ];
+const MXCSR_FIELDS: FlagFields = [
+  ...([["IE", 0], ["DE", 1], ["ZE", 2], ["OE", 3], ["UE", 4], ["PE", 5], ["DAZ", 6], ["IM", 7], ["DM", 8]] as const),
+  ...([["ZM", 9], ["OM", 10], ["UM", 11], ["PM", 12], ["RC0", 13], ["RC1", 14], ["FZ", 15]] as const),
+];
+const CR0_FIELDS: FlagFields = [
+  ...([["PE", 0], ["MP", 1], ["EM", 2], ["TS", 3], ["ET", 4], ["NE", 5], ["WP", 16], ["AM", 18]] as const),
+  ...([["NW", 29], ["CD", 30], ["PG", 31]] as const),
+];
+const CR4_FIELDS: FlagFields = [
+  ...([["VME", 0], ["PVI", 1], ["TSD", 2], ["DE", 3], ["PSE", 4], ["PAE", 5], ["MCE", 6], ["PGE", 7]] as const),
+  ...([["PCE", 8], ["OSFXSR", 9], ["OSXMMEXCPT", 10]] as const),
+];
+
+function flagsType(id: string, fields: FlagFields): string {
+  const bits = fields.map(([name, bit]) => `<field name="${name}" start="${bit}" end="${bit}"/>`).join("");
+  return `<flags id="${id}" size="4">${bits}</flags>`;
+}
 
 /** The types that features use and gdb does not have, by feature. */
 const TYPES: Readonly<Record<string, string>> = {
-  [CORE]: `<flags id="i386_eflags" size="4">${
-    EFLAGS_FIELDS.map(([name, bit]) => `<field name="${name}" start="${bit}" end="${bit}"/>`).join("")
-  }</flags>`,
+  [CORE]: flagsType("i386_eflags", EFLAGS_FIELDS),
   [SSE]: `<vector id="v4f" type="ieee_single" count="4"/><vector id="v2d" type="ieee_double" count="2"/>` +
     `<vector id="v16i8" type="int8" count="16"/><vector id="v8i16" type="int16" count="8"/>` +
     `<vector id="v4i32" type="int32" count="4"/><vector id="v2i64" type="int64" count="2"/>` +
     `<union id="vec128"><field name="v4_float" type="v4f"/><field name="v2_double" type="v2d"/>` +
     `<field name="v16_int8" type="v16i8"/><field name="v8_int16" type="v8i16"/>` +
     `<field name="v4_int32" type="v4i32"/><field name="v2_int64" type="v2i64"/>` +
-    `<field name="uint128" type="uint128"/></union>`,
+    `<field name="uint128" type="uint128"/></union>` + flagsType("i386_mxcsr", MXCSR_FIELDS),
+  [SYSTEM]: flagsType("i386_cr0", CR0_FIELDS) + flagsType("i386_cr4", CR4_FIELDS),
 };
 
 /** target.xml. */

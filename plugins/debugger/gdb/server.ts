@@ -1,7 +1,8 @@
-// gdb over TCP, on the loopback interface alone: whoever can connect can do anything to the guest. One connection at a time.
-// A VM stops when gdb connects, and runs on when it detaches or the connection is lost.
+// gdb over TCP, on the loopback interface alone: whoever can connect can do anything to the guests. One connection at a time.
+// The VMs stop when gdb connects, and run on when it detaches or the connection is lost.
 
 import { encodePacket, PacketReader } from "./packets.ts";
+import type { Debugger } from "../services.ts";
 import { GdbSession, type GdbTarget } from "./session.ts";
 
 export type { GdbTarget } from "./session.ts";
@@ -17,8 +18,8 @@ export class GdbServer {
   #lastSent: Uint8Array = ACK;
   #writing: Promise<void> = Promise.resolve();
 
-  /** Listens on `port`, 0 for any that is free. Throws what Deno.listen throws. */
-  constructor(readonly target: GdbTarget, port: number) {
+  /** Listens on `port`, 0 for any that is free. Throws what Deno.listen throws. `targets`: a host's VMs, at least one. */
+  constructor(readonly targets: readonly GdbTarget[], readonly debug: Debugger, port: number) {
     this.#listener = Deno.listen({ hostname: LOOPBACK, port });
     this.#accept();
   }
@@ -28,12 +29,12 @@ export class GdbServer {
     return this.#listener.addr.port;
   }
 
-  /** Tells gdb that the VM stopped. */
+  /** Tells gdb that a VM stopped. */
   stopped(stop: Parameters<GdbSession["stopped"]>[0]): void {
     this.#session?.stopped(stop);
   }
 
-  /** Tells gdb that the VM ended. */
+  /** Tells gdb that a VM ended. */
   exited(): void {
     this.#session?.exited();
   }
@@ -61,10 +62,11 @@ export class GdbServer {
   }
 
   async #serve(connection: Deno.TcpConn): Promise<void> {
-    const { target } = this;
+    const { targets, debug } = this;
     this.#connection = connection;
-    target.debug.pause(target.vm);
-    const session = new GdbSession(target, (data) => this.#send(connection, encodePacket(data)));
+    const first = targets.find(({ vm }) => vm.exit === undefined);
+    if (first !== undefined) debug.pause(first.vm);
+    const session = new GdbSession(targets, debug, (data) => this.#send(connection, encodePacket(data)));
     this.#session = session;
     const reader = new PacketReader();
     const buffer = new Uint8Array(READ_BYTES);

@@ -1,5 +1,6 @@
-// What gdb asks and is answered (GDB manual, appendix E): one debugged VM as one thread. Knows no sockets: packets go in as
-// text, answers and stops come out through `send`.
+// What gdb asks and is answered (GDB manual, appendix E): every VM is a thread, numbered from 1, and all of them stop when
+// one does. A breakpoint is set in every VM; gdb's `break ... thread N` makes it one VM's. Knows no sockets: packets go in
+// as text, answers and stops come out through `send`.
 
 import type { Vm } from "../../../core/mod.ts";
 import type * as memory from "../../memory/mod.ts";
@@ -8,13 +9,13 @@ import type { Debugger, Stop, WatchKind } from "../services.ts";
 import { answerMonitor } from "./monitor.ts";
 import { fromHex, toHex } from "./packets.ts";
 import { gdbRegisters, targetDescription } from "./registers.ts";
+import { readActions, readThread, type ThreadAction } from "./threads.ts";
 
-/** What a session is about. */
+/** A VM as gdb sees it. */
 export interface GdbTarget {
   readonly vm: Vm;
   readonly cpu: x86.Processor;
   readonly memory: memory.GuestMemory;
-  readonly debug: Debugger;
   readonly nameOf: x86.NameOf;
   /** A symbol's address. */
   readonly addressOf: (name: string) => number | undefined;
@@ -22,10 +23,9 @@ export interface GdbTarget {
 
 /** Longest packet that gdb may send, in bytes. */
 const PACKET_BYTES = 0x4000;
-const THREAD = "1";
 const OK = "OK", UNSUPPORTED = "";
-/** Errors as gdb shows them: EINVAL, EFAULT. */
-const BAD_REQUEST = "E16", BAD_ADDRESS = "E0e";
+/** Errors as gdb shows them: EINVAL, EFAULT, ESRCH. */
+const BAD_REQUEST = "E16", BAD_ADDRESS = "E0e", NO_SUCH_THREAD = "E03";
 /** Signals as gdb numbers them. */
 const SIGINT = "02", SIGTRAP = "05";
 const PAGE_BYTES = 4096;
@@ -33,6 +33,13 @@ const PAGE_BYTES = 4096;
 /** Z packets: software and hardware breakpoints are one here, as nothing is patched. */
 const WATCH_KINDS: Readonly<Record<string, WatchKind>> = { 2: "write", 3: "read", 4: "access" };
 const WATCH_WORDS: Readonly<Record<WatchKind, string>> = { write: "watch", read: "rwatch", access: "awatch" };
+
+/** Where to stop: a breakpoint without a kind, or a watchpoint. */
+interface Point {
+  readonly address: number;
+  readonly size: number;
+  readonly kind: WatchKind | undefined;
+}
 
 export class GdbSession {
   /** Acknowledgements are sent until gdb says that it needs none. */
@@ -44,9 +51,17 @@ export class GdbSession {
   #features = new Set<string>();
   readonly #hardware = new Set<number>();
   #stop: Stop | undefined;
+  /** The VM that registers and memory are asked of: the one that stopped, until gdb chooses another. */
+  #target: GdbTarget;
 
-  constructor(readonly target: GdbTarget, readonly send: (data: string) => void) {
-    this.#stop = target.debug.stopped;
+  /** `targets` are the host's VMs, at least one, in order. */
+  constructor(
+    readonly targets: readonly GdbTarget[],
+    readonly debug: Debugger,
+    readonly send: (data: string) => void,
+  ) {
+    this.#stop = debug.stopped;
+    this.#target = this.#targetOf(this.#stop?.vm) ?? this.#alive[0] ?? targets[0];
   }
 
   /** Answers a packet. */
@@ -57,35 +72,59 @@ export class GdbSession {
 
   /** gdb's Ctrl-C. */
   interrupt(): void {
-    this.target.debug.pause(this.target.vm);
+    const target = this.#target.vm.exit === undefined ? this.#target : this.#alive.at(0);
+    if (target !== undefined) this.debug.pause(target.vm);
   }
 
-  /** The VM stopped. */
+  /** A VM stopped. */
   stopped(stop: Stop): void {
     this.#stop = stop;
-    if (!this.#isRunning) return;
-    this.#isRunning = false;
-    this.send(this.#stopReply());
+    this.#target = this.#targetOf(stop.vm) ?? this.#target;
+    this.#reportStop();
   }
 
-  /** The VM ended. */
+  /** A VM ended: gdb is told when it was the last. */
   exited(): void {
+    if (this.#alive.length > 0) return;
     this.#stop = undefined;
+    this.#reportStop();
+  }
+
+  #reportStop(): void {
     if (!this.#isRunning) return;
     this.#isRunning = false;
     this.send(this.#stopReply());
   }
 
-  /** The connection is gone: the VM runs on without breakpoints. */
+  /** The connection is gone: the VMs run on without breakpoints. */
   close(): void {
     if (this.isOver) return;
     this.isOver = true;
-    this.target.debug.clear(this.target.vm);
-    this.target.debug.resume();
+    for (const { vm } of this.targets) this.debug.clear(vm);
+    this.debug.resume();
+  }
+
+  get #alive(): readonly GdbTarget[] {
+    return this.targets.filter(({ vm }) => vm.exit === undefined);
+  }
+
+  #targetOf(vm: Vm | undefined): GdbTarget | undefined {
+    return this.targets.find((target) => target.vm === vm);
+  }
+
+  /** A VM's number as a thread, in hexadecimal. */
+  #threadOf(target: GdbTarget): string {
+    return (this.targets.indexOf(target) + 1).toString(16);
+  }
+
+  /** The VM that is a thread; undefined where there is none or it has ended. */
+  #byThread(text: string): GdbTarget | undefined {
+    const target = this.targets[(readThread(text) ?? 0) - 1];
+    return target?.vm.exit === undefined ? target : undefined;
   }
 
   #answer(packet: string): string | undefined {
-    const { cpu } = this.target;
+    const { cpu } = this.#target;
     const rest = packet.slice(1);
     switch (packet[0]) {
       case "?":
@@ -108,13 +147,14 @@ export class GdbSession {
         return this.#setPoint(packet);
       case "c":
       case "C":
-        return this.#resume(false, addressOf(packet));
+        return this.#resume([{ kind: "continue" }], addressOf(packet));
       case "s":
       case "S":
-        return this.#resume(true, addressOf(packet));
+        return this.#resume([{ kind: "step", thread: this.#threadOf(this.#target) }], addressOf(packet));
       case "H":
+        return this.#choose(rest);
       case "T":
-        return OK;
+        return this.#byThread(rest) === undefined ? NO_SUCH_THREAD : OK;
       case "D":
         this.close();
         return OK;
@@ -143,31 +183,42 @@ export class GdbSession {
       return OK;
     }
     if (packet.startsWith("qXfer:features:read:target.xml:")) return this.#describe(packet);
-    if (packet === "qC") return `QC${THREAD}`;
-    if (packet === "qfThreadInfo") return `m${THREAD}`;
+    if (packet === "qC") return `QC${this.#threadOf(this.#target)}`;
+    if (packet === "qfThreadInfo") return `m${this.#alive.map((target) => this.#threadOf(target)).join(",")}`;
     if (packet === "qsThreadInfo") return "l";
-    if (packet.startsWith("qThreadExtraInfo,")) return toHex(new TextEncoder().encode(`VM ${this.target.vm.name}`));
+    if (packet.startsWith("qThreadExtraInfo,")) {
+      const target = this.#byThread(packet.slice("qThreadExtraInfo,".length));
+      return target === undefined ? NO_SUCH_THREAD : toHex(new TextEncoder().encode(`VM ${target.vm.name}`));
+    }
     if (packet.startsWith("qAttached")) return "1";
     if (packet.startsWith("qSymbol")) return OK;
     if (packet.startsWith("qRcmd,")) {
       const command = fromHex(packet.slice("qRcmd,".length));
       if (command === undefined) return BAD_REQUEST;
-      return toHex(new TextEncoder().encode(answerMonitor(new TextDecoder().decode(command), this.target)));
+      return toHex(new TextEncoder().encode(answerMonitor(new TextDecoder().decode(command), this.#target)));
     }
     return UNSUPPORTED;
   }
 
   #verbose(packet: string): string | undefined {
-    if (packet === "vCont?") return "vCont;c;C;s;S;t";
+    if (packet === "vCont?") return "vCont;c;C;s;S";
     if (packet.startsWith("vKill")) {
       this.#kill();
       return OK;
     }
-    // Of the actions the first is for the one thread there is.
-    const action = /^vCont;([cCsSt])/.exec(packet)?.[1];
-    if (action === undefined) return UNSUPPORTED;
-    if (action !== "t") return this.#resume(action === "s" || action === "S", undefined);
-    this.interrupt();
+    if (!packet.startsWith("vCont;")) return UNSUPPORTED;
+    const actions = readActions(packet.slice("vCont;".length));
+    return actions === undefined ? BAD_REQUEST : this.#resume(actions, undefined);
+  }
+
+  /** `Hg`: which thread registers and memory are of. `Hc` is for commands that `vCont` has replaced. */
+  #choose(text: string): string {
+    const thread = text.slice(1);
+    // Any thread, and all threads.
+    if (text[0] !== "g" || thread === "0" || thread === "-1") return OK;
+    const target = this.#byThread(thread);
+    if (target === undefined) return NO_SUCH_THREAD;
+    this.#target = target;
     return OK;
   }
 
@@ -184,7 +235,7 @@ export class GdbSession {
 
   #readOne(number: number): string {
     const register = gdbRegisters[number];
-    return register === undefined ? BAD_REQUEST : toHex(register.read(this.target.cpu));
+    return register === undefined ? BAD_REQUEST : toHex(register.read(this.#target.cpu));
   }
 
   #writeOne(text: string): string {
@@ -208,11 +259,10 @@ export class GdbSession {
 
   /** False for a register that there is not, or that cannot be set to another value. */
   #write(number: number, value: Uint8Array): boolean {
-    const register = gdbRegisters[number], { cpu } = this.target;
+    const register = gdbRegisters[number], { cpu } = this.#target;
     if (register === undefined || value.length !== register.bits / 8) return false;
     if (toHex(register.read(cpu)) === toHex(value)) return true;
-    register.write?.(cpu, value);
-    return register.write !== undefined;
+    return register.write?.(cpu, value) ?? false;
   }
 
   // Memory by linear address, through the guest's own tables, touching none of its A and D bits.
@@ -221,7 +271,7 @@ export class GdbSession {
     const match = /^([0-9a-f]+),([0-9a-f]+)$/i.exec(text);
     if (match === null) return BAD_REQUEST;
     const size = Math.min(parseInt(match[2], 16), PACKET_BYTES / 2);
-    const bytes = this.target.cpu.mmu.peekBytes(parseInt(match[1], 16), size);
+    const bytes = this.#target.cpu.mmu.peekBytes(parseInt(match[1], 16), size);
     return bytes.length === 0 && size > 0 ? BAD_ADDRESS : toHex(bytes);
   }
 
@@ -231,7 +281,7 @@ export class GdbSession {
     const text = packet.slice(match[0].length);
     const bytes = packet[0] === "M" ? fromHex(text) : Uint8Array.from(text, (char) => char.charCodeAt(0));
     if (bytes === undefined || bytes.length !== parseInt(match[2], 16)) return BAD_REQUEST;
-    const address = parseInt(match[1], 16), { cpu, memory } = this.target;
+    const address = parseInt(match[1], 16), { cpu, memory } = this.#target;
     // All of it or nothing.
     if (cpu.mmu.peekBytes(address, bytes.length).length < bytes.length) return BAD_ADDRESS;
     for (let done = 0; done < bytes.length;) {
@@ -248,46 +298,60 @@ export class GdbSession {
   #setPoint(packet: string): string {
     const match = /^[Zz]([0-4]),([0-9a-f]+),([0-9a-f]+)/i.exec(packet);
     if (match === null) return UNSUPPORTED;
-    const { debug, vm } = this.target;
     const [, type, addressText, sizeText] = match;
-    const address = parseInt(addressText, 16), size = parseInt(sizeText, 16);
-    const kind = WATCH_KINDS[type], isSet = packet[0] === "Z";
-    if (kind === undefined) {
-      if (type === "1" && isSet) this.#hardware.add(address);
-      if (type === "1" && !isSet) this.#hardware.delete(address);
-      if (isSet) debug.addBreakpoint(vm, address);
-      else if (!debug.removeBreakpoint(vm, address)) return BAD_REQUEST;
-    } else if (isSet) debug.addWatchpoint(vm, address, size, kind);
-    else if (!debug.removeWatchpoint(vm, address, size, kind)) return BAD_REQUEST;
-    return OK;
+    const address = parseInt(addressText, 16), isSet = packet[0] === "Z";
+    if (type === "1" && isSet) this.#hardware.add(address);
+    if (type === "1" && !isSet) this.#hardware.delete(address);
+    const point = { address, size: parseInt(sizeText, 16), kind: WATCH_KINDS[type] };
+    const outcomes = this.targets.map(({ vm }) => isSet ? this.#add(vm, point) : this.#remove(vm, point));
+    return outcomes.includes(false) ? BAD_REQUEST : OK;
+  }
+
+  #add(vm: Vm, { address, size, kind }: Point): boolean {
+    if (kind === undefined) this.debug.addBreakpoint(vm, address);
+    else this.debug.addWatchpoint(vm, address, size, kind);
+    return true;
+  }
+
+  #remove(vm: Vm, { address, size, kind }: Point): boolean {
+    if (kind === undefined) return this.debug.removeBreakpoint(vm, address);
+    return this.debug.removeWatchpoint(vm, address, size, kind);
   }
 
   // Running.
 
-  #resume(forOneStep: boolean, address: number | undefined): string | undefined {
-    const { vm, cpu, debug } = this.target;
-    if (vm.exit !== undefined) return this.#stopReply();
+  #resume(actions: readonly ThreadAction[], address: number | undefined): string | undefined {
+    const { cpu } = this.#target, alive = this.#alive;
+    if (alive.length === 0) return this.#stopReply();
     if (address !== undefined) cpu.setRegister(x86.state.EIP, (address - cpu.r[x86.state.BASE + x86.CS]) | 0);
+    // Of the actions that name a thread, or none and so all of them, the first is its own; without one it stays.
+    const actionOf = (target: GdbTarget) =>
+      actions.find(({ thread }) => thread === undefined || thread === this.#threadOf(target))?.kind;
     this.#isRunning = true;
     this.#stop = undefined;
-    debug.resume(forOneStep);
+    const vmsThat = (kind: ThreadAction["kind"] | undefined) =>
+      alive.filter((target) => actionOf(target) === kind).map(({ vm }) => vm);
+    this.debug.resume({ stepped: vmsThat("step"), held: vmsThat(undefined) });
   }
 
   #kill(): void {
-    const { vm, debug } = this.target;
     this.isOver = true;
-    vm.end({ reason: "stopped", status: 0, detail: "killed by gdb" });
-    debug.clear(vm);
-    debug.resume();
+    for (const { vm } of this.targets) {
+      vm.end({ reason: "stopped", status: 0, detail: "killed by gdb" });
+      this.debug.clear(vm);
+    }
+    this.debug.resume();
   }
 
-  /** `T05thread:1;...` of a VM that stands, `W...` with its status of one that has ended. */
+  /** `T05thread:1;...` of a VM that stands; where all have ended, `W...` with the first status that is not zero. */
   #stopReply(): string {
-    const { exit } = this.target.vm;
-    if (exit !== undefined) return `W${(exit.status & 0xff).toString(16).padStart(2, "0")}`;
+    if (this.#alive.length === 0) {
+      const status = this.targets.map(({ vm }) => vm.exit?.status ?? 0).find((of) => of !== 0) ?? 0;
+      return `W${(status & 0xff).toString(16).padStart(2, "0")}`;
+    }
     const reason = this.#stop?.reason;
     const signal = reason?.kind === "pause" ? SIGINT : SIGTRAP;
-    return `T${signal}thread:${THREAD};${reason === undefined ? "" : this.#detail(reason)}`;
+    return `T${signal}thread:${this.#threadOf(this.#target)};${reason === undefined ? "" : this.#detail(reason)}`;
   }
 
   #detail(reason: Stop["reason"]): string {

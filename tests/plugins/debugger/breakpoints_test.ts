@@ -92,7 +92,7 @@ Deno.test("single steps go one instruction at a time, over a breakpoint, too", a
   await runToStop(machine);
   const { steps } = machine.vm.clock;
   for (let count = 1; count <= 4; count++) {
-    debugService.resume(true);
+    debugService.resume({ stepped: [machine.vm] });
     assertEquals((await runToStop(machine))?.reason.kind, "step");
     assertEquals(machine.vm.clock.steps, steps + count);
   }

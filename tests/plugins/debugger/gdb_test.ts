@@ -2,13 +2,11 @@
 
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { eax, ebx, ecx, mem } from "../../../guests/assembler/mod.ts";
-import { debug, GdbSession, stopped } from "../../../plugins/debugger/mod.ts";
 import { type Arrival, encodePacket, fromHex, PacketReader, toHex } from "../../../plugins/debugger/gdb/packets.ts";
 import { gdbRegisters } from "../../../plugins/debugger/gdb/registers.ts";
-import * as memory from "../../../plugins/memory/mod.ts";
 import * as x86 from "../../../plugins/x86/mod.ts";
-import { vmExited } from "../../../core/mod.ts";
-import { type Machine, machineOf, ORIGIN, program, runToStop } from "./machine.ts";
+import { dialogueOf, hex } from "./dialogue.ts";
+import { ORIGIN, program, runToStop } from "./machine.ts";
 
 const bytesOf = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 const textOf = (bytes: Uint8Array) => String.fromCharCode(...bytes);
@@ -40,44 +38,16 @@ Deno.test("hexadecimal digits are bytes and back", () => {
   assertEquals([fromHex("1"), fromHex("xy")], [undefined, undefined]);
 });
 
-interface Dialogue extends Machine {
-  /** Sends a packet; the answer, or undefined while there is none. */
-  ask(packet: string): string | undefined;
-  /** Sends a packet that makes the VM run; the stop. */
-  run(packet: string): Promise<string | undefined>;
-}
-
 const DATA = 0x20_0000;
 
-function dialogue(): Dialogue & { readonly labels: ReadonlyMap<string, number> } {
+function dialogue() {
   const { guest, labels } = program((asm) => {
     asm.mov(ecx, 3).label("loop").mov(mem(DATA), ecx).mov(eax, mem(DATA)).add(ebx, eax).dec(ecx).jnz("loop");
     asm.label("done").cli().hlt();
   });
-  const machine = machineOf(guest, ["debugger"]);
-  const { host, vm, cpu } = machine;
-  const sent: string[] = [];
-  const debugService = host.service(debug);
-  debugService.pause(vm);
-  const session = new GdbSession(
-    { vm, cpu, memory: host.service(memory.guest)(vm), debug: debugService, nameOf: () => "here", addressOf: () => 16 },
-    (data) => sent.push(data),
-  );
-  host.bus.on(stopped, "test", (stop: Parameters<GdbSession["stopped"]>[0]) => session.stopped(stop));
-  host.bus.on(vmExited, "test", () => session.exited());
-  const ask = (packet: string) => {
-    session.handle(packet);
-    return sent.shift();
-  };
-  const run = async (packet: string) => {
-    assertEquals(ask(packet), undefined);
-    await runToStop(machine);
-    return sent.shift();
-  };
-  return { ...machine, labels, ask, run };
+  const { host, vms: [vm], cpus: [cpu], ask, run } = dialogueOf([guest]);
+  return { host, vm, cpu, ask, run, labels };
 }
-
-const hex = (value: number | undefined) => (value ?? 0).toString(16);
 
 Deno.test("what gdb asks first is answered", () => {
   const { ask } = dialogue();
@@ -104,7 +74,7 @@ Deno.test("registers are read and written, and what cannot be set is refused", (
   const { ask, cpu } = dialogue();
   cpu.setRegister(x86.EBX, 0x12345678);
   cpu.fpu.se[0] = 0x3fff;
-  cpu.fpu.hi[0] = 0x80000000;
+  cpu.fpu.significands[1] = 0x80000000;
   const all = ask("g") ?? "";
   assertEquals(all.length, gdbRegisters.reduce((sum, { bits }) => sum + bits / 4, 0));
   assertEquals([all.slice(24, 32), ask("p3"), ask("p10")], ["78563412", "78563412", "0000000000000080ff3f"]);

@@ -29,14 +29,14 @@ export interface Machine {
   readonly cpu: x86.Processor;
 }
 
-export function machineOf(guest: GuestChoice, plugins: readonly PluginChoice[]): Machine {
+export function machineOf(guest: GuestChoice, plugins: readonly PluginChoice[], memoryMib = 4): Machine {
   const host = createHost({ memoryMib: 32, plugins });
-  const vm = addVm(host, { guest, memoryMib: 4 });
+  const vm = addVm(host, { guest, memoryMib });
   return { host, vm, cpu: host.service(x86.processor)(vm) };
 }
 
 /** Runs until a VM stops in the debugger or all have ended. */
-export async function runToStop({ host }: Machine): Promise<Debugger["stopped"]> {
+export async function runToStop({ host }: Pick<Machine, "host">): Promise<Debugger["stopped"]> {
   const debugService = host.service(debug);
   await host.run({ stop: () => debugService.stopped !== undefined });
   return debugService.stopped;
