@@ -27,7 +27,7 @@ export const suiteCommand: CommandSpec = {
     { name: "memory", value: "SIZE", help: "memory of each VM; default 128M" },
     { name: "timeout", value: "SECONDS", help: `wall time of each image; default ${DEFAULT_TIMEOUT_S}` },
     { name: "environment", value: "FILE", help: "given to each image as its first module: lines NAME=VALUE" },
-    { name: "append", value: "STRING", help: "given to each image as its command line" },
+    { name: "append", value: "STRING", help: "given to each image as its command line, after its name" },
     { name: "only", value: "TEXT", help: "run the images whose names hold TEXT" },
     { name: "plugins", value: "LIST", repeats: true, help: "plugins added to base; none for base" },
     { name: "without", value: "LIST", repeats: true, help: "plugins left out" },
@@ -63,6 +63,7 @@ export interface SuiteOptions {
   readonly timeoutSeconds?: number;
   /** The first module of each image. */
   readonly environment?: Uint8Array;
+  /** Arguments: the command line after the image's name. */
   readonly append?: string;
   readonly plugins?: readonly string[];
   readonly without?: readonly string[];
@@ -118,7 +119,9 @@ export async function readImages(folder: string): Promise<{ name: string; bytes:
 export async function runImage(name: string, kernel: Uint8Array, options: SuiteOptions = {}): Promise<ImageResult> {
   const { environment, append, memoryMib } = options;
   const initrd = environment === undefined ? {} : { initrd: environment, initrdName: "environment" };
-  const guest: VmOptions["guest"] = { linux: { kernel, kernelName: name, append, ...initrd } };
+  // As QEMU and GRUB have it, and as test images count their arguments: the program's name comes first.
+  const commandLine = append === undefined ? name : `${name} ${append}`;
+  const guest: VmOptions["guest"] = { linux: { kernel, kernelName: name, append: commandLine, ...initrd } };
   const vmOptions: VmOptions = { guest, memoryMib };
   const host = createHost({
     memoryMib: defaultHostMib([vmOptions]),

@@ -29,8 +29,8 @@ import { ballast, inTemporaryFolder } from "./command.ts";
 
 /** Code goes behind the header that flatKernel makes. */
 const CODE_ORIGIN = MIB + 32;
-/** Offset of mods_addr in the boot information, and the value with which automake's tests skip. */
-const MODS_ADDR = 24, SKIP_VALUE = 38;
+/** Offsets of cmdline and mods_addr in the boot information, and the value with which automake's tests skip. */
+const CMDLINE = 16, MODS_ADDR = 24, SKIP_VALUE = 38;
 
 /** An image that prints a text and writes a value to the debug-exit port. */
 function image(text: string, value: number): Uint8Array {
@@ -117,6 +117,16 @@ Deno.test("the environment is an image's first module", async () => {
   const environment = new TextEncoder().encode("NR_CPUS=1\0");
   const { verdict, output } = await runImage("echo", echo(), { memoryMib: 8, environment });
   assertEquals([verdict, output], ["passed", "NR_CPUS=1"]);
+});
+
+Deno.test("an image's command line is its name and its arguments", async () => {
+  const asm = new Assembler({ origin: CODE_ORIGIN });
+  asm.mov(esi, mem32(ebx, { disp: CMDLINE }));
+  const kernel = finished(asm, 0, "");
+  for (const [append, expected] of [[undefined, "a.flat"], ["one two", "a.flat one two"]] as const) {
+    const { verdict, output } = await runImage("a.flat", kernel, { memoryMib: 8, append });
+    assertEquals([verdict, output], ["passed", expected]);
+  }
 });
 
 Deno.test("an image in real mode is woken by the BIOS's timer", async () => {
