@@ -15,6 +15,8 @@ import {
   state as S,
 } from "../x86/mod.ts";
 import * as L from "./layout.ts";
+import type { TranslatorStatistics } from "./statistics.ts";
+import type { ExitSites } from "./emit/exit_sites.ts";
 import { completeExit, type ExitSite } from "./emit/exits.ts";
 
 /** What a call-out returns to emitted code: chain to EIP; leave, everything is complete. */
@@ -29,6 +31,8 @@ const PAGE_BYTES = 4096;
 export class CallOuts {
   /** The processor that runs in translated code. */
   cpu: Processor | undefined;
+  /** Whether translated code was last left by a call-out. Whoever looks at it clears it. */
+  hasLeft = false;
   readonly #numbers: Float64Array;
   /** Cycles of the guest's clock that its steps do not account for, and what they were computed from. */
   #idleCycles = 0;
@@ -37,12 +41,11 @@ export class CallOuts {
 
   constructor(
     readonly words: Int32Array,
-    readonly sites: readonly ExitSite[],
+    readonly sites: ExitSites,
     readonly interpreter: Interpreter,
     /** Whether an access to device memory is called out for. */
     readonly forDevices: boolean,
-    /** Counts calls, and those of them that device memory made. */
-    readonly statistics: { callouts: number; deviceCallouts: number },
+    readonly statistics: TranslatorStatistics,
   ) {
     this.#numbers = new Float64Array(words.buffer, words.byteOffset, words.length >> 1);
   }
@@ -95,13 +98,13 @@ export class CallOuts {
   }
 
   /**
-   * The import of every region. `status` is a site's index plus one, negated where the site asks for a call-out, for its
-   * instruction or for one that crosses a page; otherwise an access to device memory does. Returns GO_ON or LEAVE.
+   * The import of every region. `status` is a site's number, negated where the site asks for a call-out, for its
+   * instruction or for the one that follows its unit; otherwise an access to device memory does. Returns GO_ON or LEAVE.
    */
   readonly call = (status: number): number => {
     const { cpu, words } = this;
     if (cpu === undefined) return LEAVE;
-    const site = this.sites[Math.abs(status) - 1];
+    const site = this.sites.at(Math.abs(status));
     completeExit(words, site);
     this.takeBack(cpu);
     const { clock } = cpu.vm;
@@ -111,12 +114,12 @@ export class CallOuts {
       this.statistics.deviceCallouts++;
     }
     // A step has been taken for the instruction that a site names, and for no other.
-    const isCrossing = status < 0 && site.instruction === undefined;
-    if ((status > 0 || isCrossing) && clock.steps >= clock.deadlineSteps) return this.#leave(clock.steps);
-    const completed = isCrossing
+    const isUnnamed = status < 0 && site.instruction === undefined;
+    if ((status > 0 || isUnnamed) && clock.steps >= clock.deadlineSteps) return this.#leave(status, clock.steps);
+    const completed = isUnnamed
       ? this.interpreter.runInstruction(cpu)
       : this.interpreter.runOperation(cpu, site.operation ??= this.#prepare(cpu, site));
-    if (!completed || !this.#mayGoOn(cpu)) return this.#leave(clock.steps);
+    if (!completed || !this.#mayGoOn(cpu)) return this.#leave(status, clock.steps);
     this.noteOutside(cpu);
     if (site.instruction?.row.handler === "in") this.#notePort(cpu, site.instruction);
     noteState(words, cpu);
@@ -135,7 +138,10 @@ export class CallOuts {
     return this.interpreter.prepare(found, TRANSLATED_MODE);
   }
 
-  #leave(steps: number): number {
+  #leave(status: number, steps: number): number {
+    if (status > 0) this.statistics.exitsDevice++;
+    else this.statistics.exitsCallout++;
+    this.hasLeft = true;
     this.#setBudget(steps, 0);
     return LEAVE;
   }

@@ -4,14 +4,14 @@
 
 import { ESP, type Instruction, state as S } from "../x86/mod.ts";
 import { BUDGET, EIP, Emitter, ENTRY, Exit, type FlagState, STATUS } from "./emit/emitter.ts";
-import type { ExitSite } from "./emit/exits.ts";
+import { ExitSites } from "./emit/exit_sites.ts";
 import { CALL_OUT, GOTO } from "./emit/imports.ts";
 import { emitPop, emitPush } from "./emit/stack.ts";
 import { x87Frames } from "./emit/x87_frames.ts";
 import { X87Stack } from "./emit/x87_stack.ts";
 import type { Component, Loop } from "./flow.ts";
 import * as L from "./layout.ts";
-import { COUNT_SHIFT, ENTRY_SHIFT, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
+import { COUNT_SHIFT, countChained, ENTRY_SHIFT, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
 import { type Region, type Unit } from "./units.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
@@ -27,13 +27,13 @@ export interface Placement {
 
 /**
  * Compiles a region. The function takes the number of the unit that is entered, from 1, and returns an exit status. Exits are
- * added to `sites`; their statuses are indices in it plus one.
+ * added to `sites`; their statuses are their numbers in it.
  */
-export function compileRegion(region: Region, placement: Placement, sites: ExitSite[] = []): FunctionBody {
+export function compileRegion(region: Region, placement: Placement, sites = new ExitSites()): FunctionBody {
   const compiler = new RegionCompiler(region, placement, sites);
   // Code that writes the registers back in its midst must know all that are written anywhere: that takes a trial.
   if (region.units.some(({ ending }) => ending === "emulate")) {
-    const trial = new RegionCompiler(region, placement, []);
+    const trial = new RegionCompiler(region, placement, new ExitSites());
     trial.compile();
     compiler.knowRegisters(trial);
   }
@@ -61,7 +61,7 @@ class RegionCompiler {
   constructor(
     readonly region: Region,
     readonly placement: Placement,
-    sites: ExitSite[],
+    sites: ExitSites,
   ) {
     this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites);
     this.#isEntry = new Set(region.entries);
@@ -118,6 +118,7 @@ class RegionCompiler {
     f.constant(slot).op(Op.i32Ne).brIf(outside);
     f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32GtS).brIf(outside);
     this.#e.x87?.spill();
+    countChained(f);
     // All its entries lie in one page, which is where this code is.
     f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And).set(ENTRY).br(this.#top);
     f.end();
@@ -206,8 +207,8 @@ class RegionCompiler {
     }
     if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, follows);
     if (unit.ending === "emulate") return;
-    if (unit.ending === "edge") return e.callOutAt(this.#eipOf(unit.end));
-    e.exitTo(this.#eipOf(unit.end), Exit.interpret);
+    // What comes next has no emitter, or crosses the page.
+    e.callOutAt(this.#eipOf(unit.end));
   }
 
   #ending(unit: Unit, instruction: Instruction, follows: ReadonlySet<number>): void {

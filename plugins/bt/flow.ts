@@ -139,16 +139,21 @@ function longestWays(
   checkpoints: Set<number>,
   most: number,
 ): number[] {
+  const backwards = unitsOf(components).reverse();
   const longest = new Array<number>(graph.count).fill(0);
-  for (const unit of unitsOf(components).reverse()) {
-    const steps = graph.steps(unit);
-    let ways = 0;
-    for (const next of graph.successors(unit)) {
-      if (checkpoints.has(next)) continue;
-      if (steps + longest[next] > most) checkpoints.add(next);
-      else ways = Math.max(ways, longest[next]);
+  for (let known = -1; known !== checkpoints.size;) {
+    // A checkpoint that is added shortens ways that were measured before it: then all are measured again.
+    known = checkpoints.size;
+    for (const unit of backwards) {
+      const steps = graph.steps(unit);
+      let ways = 0;
+      for (const next of graph.successors(unit)) {
+        if (checkpoints.has(next)) continue;
+        if (steps + longest[next] > most) checkpoints.add(next);
+        else ways = Math.max(ways, longest[next]);
+      }
+      longest[unit] = steps + ways;
     }
-    longest[unit] = steps + ways;
   }
   return longest;
 }

@@ -33,6 +33,8 @@ export const END_STEPS = 1056, END_CYCLES = 1064;
 export const DEVICE_MISS = 1072;
 /** Not zero while somebody listens to the events that the guest is delivered. */
 export const OBSERVED = 1076;
+/** Entries from one translation into another since the turn began, as an unsigned word. */
+export const CHAINED = 1280;
 /** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
 export const PORTS = 1088, PORT_ENTRIES = 16;
 
@@ -43,9 +45,9 @@ export const INSTRUCTION_TLB = DATA_TLB + 2 * DATA_BANK_BYTES;
 export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
 
 /** The jump cache: EIP, mode, MPN, then slot and entry in one word. */
-export const JUMP_CACHE = 65536, JUMP_CACHE_ENTRIES = 4096;
+export const JUMP_CACHE = 73728, JUMP_CACHE_ENTRIES = 8192;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
-export const HYPERVISOR_BYTES = 131072;
+export const HYPERVISOR_BYTES = 262144;
 
 /** Words of a TLB entry's host half. */
 export const TLB_READ = 0, TLB_ADDEND = 4, TLB_WRITE = 8, TLB_MPN = 12;

@@ -7,6 +7,7 @@ import * as x86 from "../x86/mod.ts";
 import { type Form, SENSITIVE_CLASSES, type SensitiveClassName, sensitiveClassNames } from "./emit/sensitive.ts";
 import { Translator } from "./engine.ts";
 import { translated } from "./events.ts";
+import { type StatisticName, STATISTICS } from "./statistics.ts";
 
 export * from "./events.ts";
 export * from "./inspect.ts";
@@ -27,7 +28,7 @@ export default definePlugin({
     threshold: z.int().min(0).default(100).describe("entries of a block before it is translated"),
     unitInstructions: z.int().min(1).max(64).default(12).describe("most instructions of a translation unit"),
     regionUnits: z.int().min(1).max(250).default(32).describe("most translation units of a region; 1: no regions"),
-    cacheRegions: z.int().min(1).max(65536).default(20000).describe("most regions in the translation cache"),
+    cacheKib: z.int().min(1).max(1 << 20).default(65536).describe("KiB of emitted code in the translation cache"),
     ...formOptions(),
   }),
   setup({ service, port, provide, options, stats }) {
@@ -42,7 +43,9 @@ export default definePlugin({
       port(translated),
     );
     provide(x86.engine, translator);
-    for (const [name, unit] of STATISTICS) stats.gauge(name, unit, () => translator.statistics[name]);
+    for (const [name, [unit]] of Object.entries(STATISTICS)) {
+      stats.gauge(name, unit, () => translator.figures[name as StatisticName]);
+    }
   },
 });
 
@@ -55,17 +58,3 @@ function formOptions() {
   });
   return Object.fromEntries(options) as Record<SensitiveClassName, z.ZodDefault<z.ZodEnum<{ [F in Form]: F }>>>;
 }
-
-const STATISTICS = [
-  ["regions", "regions"],
-  ["units", "translation units"],
-  ["instructions", "instructions"],
-  ["emittedBytes", "bytes"],
-  ["invalidated", "regions"],
-  ["flushes", "flushes"],
-  ["interpretedSteps", "steps"],
-  ["dispatches", "entries"],
-  ["traps", "instructions"],
-  ["callouts", "calls"],
-  ["deviceCallouts", "calls"],
-] as const;

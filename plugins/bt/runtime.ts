@@ -20,7 +20,7 @@ export const TYPES: readonly FunctionType[] = [
 export const REGION_TYPE = 0;
 
 /**
- * The jump cache's last word: the region's slot; the number, from 1, of the unit that is entered; and how many steps must be
+ * The jump cache's last word, which is never negative: the region's slot; the number, from 1, of the unit that is entered; and how many steps must be
  * left, so that the region need not look at the budget before its first loop.
  */
 const UNIT_BITS = 8;
@@ -44,6 +44,16 @@ export function enterFunction(): FunctionBody {
   const WORD = 0;
   return pushEntry(new FunctionBody(1), WORD).returnCallIndirect(REGION_TYPE);
 }
+
+/** Counts an entry from one translation into another. */
+export function countChained(f: FunctionBody): void {
+  f.constant(0).constant(0).memory(Access.i32Load, HYPERVISOR, L.CHAINED).constant(1).op(Op.i32Add);
+  f.memory(Access.i32Store, HYPERVISOR, L.CHAINED);
+}
+
+/** The import of this module: EIP to the word of the translation that is known there, fetched as the interpreter would; or -1. */
+export const KNOWN_IMPORT = { name: "known", type: REGION_TYPE } as const;
+const KNOWN = 0;
 
 /**
  * `goto(eip)`: tail-calls the translation at EIP, or returns 0 where there is none that surely holds, or the budget
@@ -70,8 +80,17 @@ export function gotoFunction(): FunctionBody {
   load(entry, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(miss);
   load(entry, L.JUMP_CACHE + 12).tee(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
   global(L.BUDGET).op(Op.i32GtS).brIf(miss);
+  countChained(f);
   pushEntry(f, word).returnCallIndirect(REGION_TYPE);
   f.end();
+  // The page is not in the instruction TLB, or another entry has the place in the jump cache: often, after a switch.
+  global(L.BUDGET).constant(0).op(Op.i32GtS).if();
+  f.get(EIP).call(KNOWN).tee(word).constant(0).op(Op.i32GeS).if();
+  f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
+  global(L.BUDGET).op(Op.i32LeS).if();
+  countChained(f);
+  pushEntry(f, word).returnCallIndirect(REGION_TYPE);
+  f.end().end().end();
   f.constant(0);
   return f;
 }

@@ -11,7 +11,7 @@ import { findFlow, type Flow } from "./flow.ts";
 export type Ending =
   /** Falls through: the cap was reached, or another unit begins. */
   | "next"
-  /** An instruction that has no emitter follows: the interpreter's turn. */
+  /** An instruction that has no emitter follows: it is emulated. */
   | "interpret"
   /** Its last instruction is emulated, or leaves in its own way. */
   | "emulate"
@@ -84,7 +84,7 @@ export function findUnit(
     }
     const sensitive = choose(instruction);
     const emit = sensitive?.emit ?? emitterOf(instruction);
-    if (emit === undefined) return unit("interpret", undefined, at);
+    if (emit === undefined) return unit("interpret", undefined, at + instruction.length);
     instructions.push({ offset: at, instruction, emit, form: sensitive?.form });
     at += instruction.length;
     if (sensitive?.followedBy === "away") return unit("emulate", undefined, at);
@@ -132,7 +132,7 @@ export function successorsOf({ ending, taken, next }: Unit): number[] {
 }
 
 /** Steps that an entry can be asked to have left at the most: what fits the jump cache's word (runtime.ts). */
-const MOST_STEPS = 255;
+const MOST_STEPS = 127;
 
 /**
  * Finds the units that are reachable from `offset` within the page, up to those at offsets that `isKnown` says are translated
@@ -165,6 +165,10 @@ export function findRegion(
     if (["call", "callIndirect", "emulate"].includes(unit.ending)) {
       pending.push(unit.end);
       returns.add(unit.end);
+    }
+    if (unit.ending === "interpret" && unit.next !== undefined) {
+      pending.push(unit.next);
+      returns.add(unit.next);
     }
   }
   return regionOf(units, indexOf, returns);

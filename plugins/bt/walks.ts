@@ -1,17 +1,20 @@
 // Page walks that may change code: where a page table lies in a frame that holds code, the A and D bits that a walk sets may
 // change the very instruction that causes the walk. The interpreter, which decodes before it walks, is left to do those.
 
+import { PageState } from "../memory/mod.ts";
 import { type Processor, Right, state as S } from "../x86/mod.ts";
 
 /** Page-directory entry bits (SDM 3A, 4.3 and 4.4), and the bits of a high word that are address. */
 const PRESENT = 1, LARGE = 128, HIGH_ADDRESS = 0xf;
+const PAGE_BYTES = 4096;
 
-/** Whether an access to a linear address may walk through entries in frames that hold code. Touches nothing. */
+/** Whether an access to a linear address may walk through entries in frames that hold code. Changes nothing. */
 export function walksThroughCode(cpu: Processor, linear: number, isWrite: boolean): boolean {
   const { r, mmu } = cpu;
   if ((r[S.CR0] & S.CR0_PG) === 0 || needsNoWalk(cpu, linear, isWrite)) return false;
   const isPae = (r[S.CR4] & S.CR4_PAE) !== 0;
   const pdpte = S.PDPTE + (linear >>> 30) * 2;
+  if (isPae && (r[pdpte] & PRESENT) === 0) return false;
   const directory = machineAddress(cpu, isPae ? ppnOf(r[pdpte], r[pdpte + 1]) : r[S.CR3] >>> 12);
   if (directory < 0) return directory === UNKNOWN;
   if (mmu.code.hasCode[directory >>> 12]) return true;
@@ -37,10 +40,13 @@ function ppnOf(low: number, high: number): number {
 /** In place of a machine address: nothing is there that can be an entry; it is not known what is. */
 const NOTHING = -1, UNKNOWN = -2;
 
-/** Machine address of a guest-physical page. A page that is swapped out has none yet. */
+/** Machine address of a guest-physical page. One that is swapped out has none yet; one without contents holds no entries. */
 function machineAddress({ mmu }: Processor, ppn: number): number {
-  if (ppn >= mmu.memory.pages) return NOTHING;
-  const page = mmu.memory.peek(ppn);
-  if (page === undefined) return NOTHING;
-  return page.buffer === mmu.machine.bytes.buffer ? page.byteOffset : UNKNOWN;
+  const { memory } = mmu;
+  if (ppn >= memory.pages) return NOTHING;
+  const state = memory.stateOf(ppn);
+  if (state === PageState.swapped) return UNKNOWN;
+  if (state === PageState.absent || state === PageState.ballooned) return NOTHING;
+  // The walk that follows marks it as read on the host side, as this does.
+  return memory.frameForRead(ppn) * PAGE_BYTES;
 }

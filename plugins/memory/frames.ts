@@ -11,7 +11,7 @@ export type FrameState = (typeof FrameState)[keyof typeof FrameState];
 export const NO_FRAME = -1;
 
 /** Bytes of machine memory behind the last frame: an engine keeps there what translated code reads of the processor. */
-export const HYPERVISOR_AREA_BYTES = 2 * 65536;
+export const HYPERVISOR_AREA_BYTES = 4 * 65536;
 const HYPERVISOR_AREA_PAGES = HYPERVISOR_AREA_BYTES / 65536;
 /** Pages of WebAssembly memory in a MiB, and frames in a MiB. */
 const WASM_PAGES_PER_MIB = 16;
@@ -57,7 +57,7 @@ export class FrameTable {
     this.totalFrames = sizeMib * FRAMES_PER_MIB;
     const frameBytes = this.totalFrames * PAGE_SIZE;
     this.bytes = new Uint8Array(this.memory.buffer, 0, frameBytes);
-    this.words = new Int32Array(this.memory.buffer, 0, frameBytes >> WORD_SHIFT);
+    this.words = new Int32Array(this.memory.buffer, 0, this.totalFrames * WORDS_PER_FRAME);
     this.view = new DataView(this.memory.buffer, 0, frameBytes);
     this.states = new Uint8Array(this.totalFrames);
     this.ownerVm = new Int32Array(this.totalFrames);

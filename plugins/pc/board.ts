@@ -40,6 +40,8 @@ export interface BoardOptions {
   /** The two APICs, and the rate of the local one's timer. */
   readonly apic: boolean;
   readonly busMhz: number;
+  /** Physical address at which the guest wants to resume from S3: what its FACS says. */
+  readonly wakingVector: () => number;
   /** The device that test images drive. */
   readonly testDevice?: boolean;
   /** The processor's registers, for VMware's backdoor; without them there is none. */
@@ -114,9 +116,16 @@ export class Board implements StateOwner {
     const acpi = !options.acpi ? undefined : new AcpiPm(
       clock,
       (level) => setLine(SCI_IRQ, level || this.pci.drives(SCI_IRQ)),
-      () => end({ reason: "power-off", status: 0 }),
+      {
+        powerOff: () => end({ reason: "power-off", status: 0 }),
+        suspend: () => bus.suspend(vm),
+        resume: () => bus.resume(vm, options.wakingVector()),
+      },
     );
-    if (acpi !== undefined) claim(ACPI_PM_BASE, ACPI_PM_PORTS, "ACPI power management", acpi);
+    if (acpi !== undefined) {
+      claim(ACPI_PM_BASE, ACPI_PM_PORTS, "ACPI power management", acpi);
+      rtc.onAlarm = () => acpi.alarm();
+    }
 
     // One line is power management's too: it is high while either wants it.
     const setPciLine = (irq: number, level: boolean) => setLine(irq, level || (irq === SCI_IRQ && !!acpi?.sciLevel));

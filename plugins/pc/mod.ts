@@ -2,12 +2,14 @@
 // Ports nobody claims read as ones.
 
 import { definePlugin, InputError, z } from "../../core/mod.ts";
+import * as memory from "../memory/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { Board } from "./board.ts";
 import { IA32_APIC_BASE } from "./devices/local_apic.ts";
 import { BUS_MHZ, vmwareCpuid } from "./devices/vmware.ts";
 import { startBiosTimer } from "./firmware/bios_timer.ts";
-import { firmwareTables } from "./firmware/layout.ts";
+import { FIRMWARE_WAKING_VECTOR } from "./firmware/acpi.ts";
+import { FACS_ADDRESS, firmwareTables } from "./firmware/layout.ts";
 import { biosTimer, firmware, keyboard, pci, serial } from "./services.ts";
 
 export * from "./services.ts";
@@ -34,7 +36,7 @@ export default definePlugin({
       .describe("guest ms for which a serial driver must be idle before its first byte comes"),
   }),
   setup({ options, on, service, provide, perVm }) {
-    const bus = service(x86.bus), processor = service(x86.processor);
+    const bus = service(x86.bus), processor = service(x86.processor), guestMemory = service(memory.guest);
     const startSeconds = Math.floor(Date.parse(options.startTime) / MS_PER_SECOND);
     const boards = perVm((vm) => {
       const board = new Board(vm, bus, {
@@ -44,6 +46,11 @@ export default definePlugin({
         acpi: options.acpi,
         apic: options.apic,
         busMhz: options.busMhz,
+        wakingVector: () => {
+          const word = new Uint8Array(4);
+          guestMemory(vm).read(FACS_ADDRESS + FIRMWARE_WAKING_VECTOR, word);
+          return new DataView(word.buffer).getUint32(0, true);
+        },
         testDevice: options.testDevice,
         backdoor: options.vmware ? () => processor(vm) : undefined,
       });

@@ -27,6 +27,7 @@ export class VcpuExecutor implements Executor {
         this.engine.execute(vm);
         continue;
       }
+      if (cpu.r[S.HALTED] === S.SUSPENDED) return "halted";
       if (this.#deliverPending(cpu)) continue;
       if (cpu.r[S.HALTED]) {
         if (cpu.r[S.FLAGS_OTHER] & IF) return "halted";

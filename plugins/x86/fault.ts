@@ -7,4 +7,12 @@ export class GuestFault {
   errorCode: number | undefined;
   /** Raised after a task switch had committed: EIP is the new task's already, and no instruction is to be restarted. */
   inNewTask = false;
+
+  /** Makes it the fault that is to be thrown; every processor has one for all. */
+  set(vector: number, errorCode: number | undefined): this {
+    this.vector = vector;
+    this.errorCode = errorCode;
+    this.inNewTask = false;
+    return this;
+  }
 }

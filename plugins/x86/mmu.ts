@@ -6,7 +6,7 @@ import type { GuestMemory, MachineMemory } from "../memory/mod.ts";
 import type { MemoryDevice } from "./services.ts";
 import type { CodeFrames } from "./code_frames.ts";
 import { noteAccess } from "./debug.ts";
-import { GuestFault } from "./fault.ts";
+import type { GuestFault } from "./fault.ts";
 import type { Processor } from "./processor.ts";
 import * as S from "./state.ts";
 import { Right, Tlb } from "./tlb.ts";
@@ -23,6 +23,9 @@ const PDPTE_RESERVED = 0x1e6;
 /** Page-fault error code bits (SDM 3A, 4.7). */
 const PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8;
 
+/** In place of a TLB index: the guest's tables do not allow the access. */
+const DENIED = -1;
+
 interface DeviceRange {
   readonly firstPpn: number;
   readonly lastPpn: number;
@@ -36,13 +39,16 @@ export class FetchStop {}
 export class Mmu {
   static readonly ENTRIES = 1024;
   static readonly MASK = Mmu.ENTRIES - 1;
-  static readonly INSTRUCTION_ENTRIES = 256;
+  static readonly INSTRUCTION_ENTRIES = 1024;
 
   readonly data = new Tlb(Mmu.ENTRIES);
   readonly instruction = new Tlb(Mmu.INSTRUCTION_ENTRIES);
   readonly userBank = this.data.userBank;
   readonly #devices: DeviceRange[] = [];
-  #isWrite = false;
+  /** By PPN: whether a device lies there instead of RAM. */
+  readonly #isDevice: Uint8Array;
+  /** Error code of the fault that the last walk came to. */
+  #errorCode = 0;
   #fetchStops: ReadonlySet<number> = new Set();
   /** Whether a fetch from the pages of `setFetchStops` comes back to who set them. */
   stopsFetches = false;
@@ -53,7 +59,9 @@ export class Mmu {
     readonly machine: MachineMemory,
     readonly memory: GuestMemory,
     readonly code: CodeFrames,
-  ) {}
+  ) {
+    this.#isDevice = new Uint8Array(memory.pages);
+  }
 
   get #r(): Int32Array {
     return this.cpu.r;
@@ -65,12 +73,16 @@ export class Mmu {
     const other = this.#devices.find((d) => d.firstPpn <= range.lastPpn && range.firstPpn <= d.lastPpn);
     if (other !== undefined) throw new Error(`device memory of ${name} overlaps that of ${other.name}`);
     this.#devices.push(range);
+    this.#isDevice.fill(1, range.firstPpn, range.lastPpn + 1);
     this.flushHost();
   }
 
   removeDevice(name: string): void {
     const at = this.#devices.findIndex((range) => range.name === name);
-    if (at >= 0) this.#devices.splice(at, 1);
+    if (at >= 0) {
+      const [{ firstPpn, lastPpn }] = this.#devices.splice(at, 1);
+      this.#isDevice.fill(0, firstPpn, lastPpn + 1);
+    }
     this.flushHost();
   }
 
@@ -117,43 +129,55 @@ export class Mmu {
 
   /** Reads 1, 2 or 4 bytes as a signed word; across a page end, both pages are translated first. */
   readSlow(linear: number, size: 1 | 2 | 4, bank: number): number {
-    if (this.cpu.watchesBreakpoints) noteAccess(this.cpu, linear, size, false);
-    this.cpu.accessWatch?.(linear, size, false);
-    if ((linear & 0xfff) + size > 4096) {
-      this.checkSlow(linear, size, false, bank);
-      let value = 0;
-      for (let i = 0; i < size; i++) value |= (this.readSlow((linear + i) | 0, 1, bank) & 0xff) << (8 * i);
-      return value;
-    }
-    const at = this.#translate(this.data, linear, false, bank);
-    if (this.data.host[bank + at * 4] !== (linear & 0xfffff000)) {
-      return this.#deviceRead((this.data.ppn[at] * 4096) + (linear & 0xfff), size);
-    }
-    const address = (this.data.host[bank + at * 4 + 1] + linear) >>> 0;
-    if (size === 4) return this.machine.view.getInt32(address, true);
-    return size === 2 ? this.machine.view.getUint16(address, true) : this.machine.bytes[address];
+    return this.#access(linear, size, false, 0, bank);
   }
 
   /** Writes 1, 2 or 4 bytes; across a page end, both pages are checked first. */
   writeSlow(linear: number, size: 1 | 2 | 4, value: number, bank: number): void {
-    if (this.cpu.watchesBreakpoints) noteAccess(this.cpu, linear, size, true);
-    this.cpu.accessWatch?.(linear, size, true);
-    if ((linear & 0xfff) + size > 4096) {
-      this.checkSlow(linear, size, true, bank);
-      for (let i = 0; i < size; i++) this.writeSlow((linear + i) | 0, 1, (value >>> (8 * i)) & 0xff, bank);
-      return;
+    this.#access(linear, size, true, value, bank);
+  }
+
+  /** Reads or writes; one function for both, so that V8 optimizes what throws even where only the one kind faults. */
+  #access(linear: number, size: 1 | 2 | 4, isWrite: boolean, value: number, bank: number): number {
+    const { cpu } = this;
+    if (cpu.watchesBreakpoints || cpu.accessWatch !== undefined) this.#noteAccess(linear, size, isWrite);
+    if ((linear & 0xfff) + size > 4096) return this.#accessAcross(linear, size, isWrite, value, bank);
+    const at = this.#translate(this.data, linear, isWrite, bank);
+    if (at === DENIED) throw this.#pageFault(linear);
+    const { host } = this.data, entry = bank + at * 4;
+    if (host[entry] !== (linear & 0xfffff000)) {
+      const physical = this.data.ppn[at] * 4096 + (linear & 0xfff);
+      if (!isWrite) return this.#deviceRead(physical, size);
+      this.#deviceWrite(physical, size, value);
+      return 0;
     }
-    const at = this.#translate(this.data, linear, true, bank);
-    const entry = bank + at * 4;
-    if (this.data.host[entry] !== (linear & 0xfffff000)) {
-      return this.#deviceWrite((this.data.ppn[at] * 4096) + (linear & 0xfff), size, value);
+    const address = (host[entry + 1] + linear) >>> 0;
+    const { bytes, view } = this.machine;
+    if (!isWrite) {
+      if (size === 4) return view.getInt32(address, true);
+      return size === 2 ? view.getUint16(address, true) : bytes[address];
     }
-    const address = (this.data.host[entry + 1] + linear) >>> 0;
-    if (size === 4) this.machine.view.setInt32(address, value, true);
-    else if (size === 2) this.machine.view.setUint16(address, value, true);
-    else this.machine.bytes[address] = value;
+    if (size === 4) view.setInt32(address, value, true);
+    else if (size === 2) view.setUint16(address, value, true);
+    else bytes[address] = value;
     const mpn = address >>> 12;
     if (this.code.hasCode[mpn]) this.code.stored(mpn, address & 0xfff, size);
+    return 0;
+  }
+
+  #noteAccess(linear: number, size: number, isWrite: boolean): void {
+    if (this.cpu.watchesBreakpoints) noteAccess(this.cpu, linear, size, isWrite);
+    this.cpu.accessWatch?.(linear, size, isWrite);
+  }
+
+  #accessAcross(linear: number, size: number, isWrite: boolean, value: number, bank: number): number {
+    this.checkSlow(linear, size, isWrite, bank);
+    let read = 0;
+    for (let i = 0; i < size; i++) {
+      const byte = this.#access((linear + i) | 0, 1, isWrite, (value >>> (8 * i)) & 0xff, bank);
+      read |= (byte & 0xff) << (8 * i);
+    }
+    return read;
   }
 
   /**
@@ -162,25 +186,22 @@ export class Mmu {
    */
   hostAddress(linear: number, size: number, isWrite: boolean, bank: number): number {
     if ((linear & 0xfff) + size > 4096) return -1;
-    try {
-      const entry = bank + this.#translate(this.data, linear, isWrite, bank) * 4;
-      const { host } = this.data, page = linear & 0xfffff000;
-      const address = (host[entry + 1] + linear) | 0;
-      if (host[entry + (isWrite ? 2 : 0)] === page) return address;
-      // Data beside code in a frame: this store may go on, the next one asks again.
-      return isWrite && host[entry] === page && this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
-    } catch (signal) {
-      // The interpreter raises it again, at the exact instruction.
-      if (signal instanceof GuestFault) return -1;
-      throw signal;
-    }
+    const index = this.#translate(this.data, linear, isWrite, bank);
+    // The interpreter comes to the same fault, raises it at the exact instruction and tells it.
+    if (index === DENIED) return -1;
+    const { host } = this.data, page = linear & 0xfffff000, entry = bank + index * 4;
+    const address = (host[entry + 1] + linear) | 0;
+    if (host[entry + (isWrite ? 2 : 0)] === page) return address;
+    // Data beside code in a frame: this store may go on, the next one asks again.
+    return isWrite && host[entry] === page && this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
   }
 
   /** Translates every page of a range of up to a page in size, raising what an access would. */
   checkSlow(linear: number, size: number, isWrite: boolean, bank: number): void {
-    this.#translate(this.data, linear, isWrite, bank);
+    if (this.#translate(this.data, linear, isWrite, bank) === DENIED) throw this.#pageFault(linear);
     const lastPage = (linear + size - 1) & 0xfffff000;
-    if (lastPage !== (linear & 0xfffff000)) this.#translate(this.data, lastPage, isWrite, bank);
+    if (lastPage === (linear & 0xfffff000)) return;
+    if (this.#translate(this.data, lastPage, isWrite, bank) === DENIED) throw this.#pageFault(lastPage);
   }
 
   /** The machine frame to fetch instructions of `linear`'s page from, or -1 where it is no RAM. Raises #PF. */
@@ -190,7 +211,7 @@ export class Mmu {
     const entry = bank + ((linear >>> 12) & (Mmu.INSTRUCTION_ENTRIES - 1)) * 4;
     if (instruction.host[entry] === (linear & 0xfffff000)) return instruction.host[entry + 3];
     if (this.#fetchStops.size > 0) return this.#fetchFromStop(linear, bank, entry);
-    this.#translate(instruction, linear, false, bank);
+    if (this.#translate(instruction, linear, false, bank) === DENIED) throw this.#pageFault(linear);
     return instruction.host[entry] === (linear & 0xfffff000) ? instruction.host[entry + 3] : -1;
   }
 
@@ -209,6 +230,7 @@ export class Mmu {
     const isStop = this.#fetchStops.has(linear >>> 12);
     if (isStop && this.stopsFetches) throw new FetchStop();
     const index = this.#translate(instruction, linear, false, bank);
+    if (index === DENIED) throw this.#pageFault(linear);
     const mpn = instruction.host[entry] === (linear & 0xfffff000) ? instruction.host[entry + 3] : -1;
     if (isStop) instruction.dropHost(index);
     return mpn;
@@ -233,8 +255,8 @@ export class Mmu {
     const bytes = new Uint8Array(size);
     for (let done = 0; done < size;) {
       const at = (linear + done) >>> 0, physical = this.probe(at);
-      const ppn = physical === undefined ? Infinity : Math.floor(physical / 4096);
-      if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return bytes.subarray(0, done);
+      const ppn = physical === undefined ? Infinity : (physical / 4096) | 0;
+      if (ppn >= this.memory.pages || this.#isDevice[ppn] !== 0) return bytes.subarray(0, done);
       const offset = at & 0xfff, count = Math.min(size - done, 4096 - offset);
       bytes.set(this.memory.peek(ppn)?.subarray(offset, offset + count) ?? [], done);
       done += count;
@@ -243,22 +265,22 @@ export class Mmu {
   }
 
   /**
-   * Finds or fills the entry of `linear`, guest half and host half, for an access through `bank`; raises #PF. An entry
-   * whose rights do not suffice, or that is clean when written, is walked again, as processors do.
+   * Finds or fills the entry of `linear`, guest half and host half, for an access through `bank`; gives its index, or
+   * DENIED where `#pageFault` is to be raised: nothing has changed then, and nobody has been told. An entry whose rights do
+   * not suffice, or that is clean when written, is walked again, as processors do.
    */
   #translate(tlb: Tlb, linear: number, isWrite: boolean, bank: number): number {
     const index = tlb.index(linear);
+    if (tlb.host[bank + index * 4 + (isWrite ? 2 : 0)] === (linear & 0xfffff000)) return index;
     const isUser = bank !== 0;
     if (!tlb.hits(index, linear) || !this.#allows(tlb.rights[index], isWrite, isUser)) {
-      this.#isWrite = isWrite;
       const walk = this.#walk(linear, isWrite, isUser, true);
-      if (walk !== undefined) {
-        tlb.fill(index, linear, walk.ppn, walk.rights);
-        if (this.cpu.hooks.translated.active) this.#tellFill(tlb, linear, walk);
-      }
+      if (walk === undefined) return DENIED;
+      tlb.fill(index, linear, walk.ppn, walk.rights);
+      if (this.cpu.hooks.translated.active) this.#tellFill(tlb, linear, walk);
     }
     const ppn = tlb.ppn[index];
-    if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return index;
+    if (ppn >= this.memory.pages || this.#isDevice[ppn] !== 0) return index;
     const mpn = isWrite ? this.memory.frameForWrite(ppn) : this.memory.frameForRead(ppn);
     const writable = isWrite && this.memory.isWritable(ppn) && !this.code.hasCode[mpn];
     tlb.fillHost(index, bank, mpn, writable);
@@ -275,8 +297,8 @@ export class Mmu {
   readonly #found = { ppn: 0, rights: 0 };
 
   /**
-   * Walks the guest's tables. With `commit`, sets A and D bits and raises #PF; without, changes nothing and returns
-   * undefined where an access would fault.
+   * Walks the guest's tables; undefined, and `#errorCode`, where an access faults. With `commit`, sets A and D bits;
+   * without, changes nothing.
    */
   #walk(
     linear: number,
@@ -289,10 +311,10 @@ export class Mmu {
     if (r[S.CR4] & S.CR4_PAE) return this.#walkPae(linear, isWrite, isUser, commit);
     const pdeAddress = ((r[S.CR3] & 0xfffff000) >>> 0) + ((linear >>> 22) << 2);
     const pde = this.readPhysical32(pdeAddress);
-    if (!(pde & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    if (!(pde & PTE_P)) return this.#deny(0, isWrite, isUser);
     if ((pde & PTE_PS) !== 0 && (r[S.CR4] & S.CR4_PSE) !== 0) {
-      if (pde & PDE_4M_RESERVED) return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
-      if (this.#denied(pde, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+      if (pde & PDE_4M_RESERVED) return this.#deny(PF_PRESENT | PF_RESERVED, isWrite, isUser);
+      if (this.#denied(pde, isWrite, isUser)) return this.#deny(PF_PRESENT, isWrite, isUser);
       if (commit) this.#mark(pdeAddress, pde, isWrite);
       return this.#result(
         ((pde & 0xffc00000) >>> 12) + ((linear >>> 12) & 0x3ff),
@@ -301,8 +323,8 @@ export class Mmu {
     }
     const pteAddress = ((pde & 0xfffff000) >>> 0) + ((linear >>> 10) & 0xffc);
     const pte = this.readPhysical32(pteAddress);
-    if (!(pte & PTE_P)) return this.#fault(linear, 0, isUser, commit);
-    if (this.#denied(pde & pte, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+    if (!(pte & PTE_P)) return this.#deny(0, isWrite, isUser);
+    if (this.#denied(pde & pte, isWrite, isUser)) return this.#deny(PF_PRESENT, isWrite, isUser);
     if (commit) this.#markBoth(pdeAddress, pde, pteAddress, pte, isWrite);
     return this.#result(pte >>> 12, this.#rights(pde, pte, isWrite));
   }
@@ -315,25 +337,25 @@ export class Mmu {
   ): { ppn: number; rights: number } | undefined {
     const r = this.#r;
     const pdpte = S.PDPTE + (linear >>> 30) * 2;
-    if (!(r[pdpte] & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    if (!(r[pdpte] & PTE_P)) return this.#deny(0, isWrite, isUser);
     const pdeAddress = physicalOf(r[pdpte], r[pdpte + 1]) + ((linear >>> 18) & 0xff8);
     const pde = this.readPhysical32(pdeAddress), pdeHigh = this.readPhysical32(pdeAddress + 4);
-    if (!(pde & PTE_P)) return this.#fault(linear, 0, isUser, commit);
+    if (!(pde & PTE_P)) return this.#deny(0, isWrite, isUser);
     const isLarge = (pde & PTE_PS) !== 0;
     if ((pdeHigh & PAE_HIGH_RESERVED) !== 0 || (isLarge && (pde & PDE_2M_RESERVED) !== 0)) {
-      return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
+      return this.#deny(PF_PRESENT | PF_RESERVED, isWrite, isUser);
     }
     if (isLarge) {
-      if (this.#denied(pde, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+      if (this.#denied(pde, isWrite, isUser)) return this.#deny(PF_PRESENT, isWrite, isUser);
       if (commit) this.#mark(pdeAddress, pde, isWrite);
       const firstPpn = physicalOf(pde & 0xffe00000, pdeHigh) / 4096;
       return this.#result(firstPpn + ((linear >>> 12) & 0x1ff), this.#rights(pde, pde, isWrite) | Right.large);
     }
     const pteAddress = physicalOf(pde, pdeHigh) + ((linear >>> 9) & 0xff8);
     const pte = this.readPhysical32(pteAddress), pteHigh = this.readPhysical32(pteAddress + 4);
-    if (!(pte & PTE_P)) return this.#fault(linear, 0, isUser, commit);
-    if (pteHigh & PAE_HIGH_RESERVED) return this.#fault(linear, PF_PRESENT | PF_RESERVED, isUser, commit);
-    if (this.#denied(pde & pte, isWrite, isUser)) return this.#fault(linear, PF_PRESENT, isUser, commit);
+    if (!(pte & PTE_P)) return this.#deny(0, isWrite, isUser);
+    if (pteHigh & PAE_HIGH_RESERVED) return this.#deny(PF_PRESENT | PF_RESERVED, isWrite, isUser);
+    if (this.#denied(pde & pte, isWrite, isUser)) return this.#deny(PF_PRESENT, isWrite, isUser);
     if (commit) this.#markBoth(pdeAddress, pde, pteAddress, pte, isWrite);
     return this.#result(physicalOf(pte, pteHigh) / 4096, this.#rights(pde, pte, isWrite));
   }
@@ -370,13 +392,22 @@ export class Mmu {
     this.#mark(pteAddress, pte, isDirty);
   }
 
-  #fault(linear: number, code: number, isUser: boolean, commit: boolean): undefined {
-    if (!commit) return undefined;
+  #deny(code: number, isWrite: boolean, isUser: boolean): undefined {
+    this.#errorCode = code | (isWrite ? PF_WRITE : 0) | (isUser ? PF_USER : 0);
+    return undefined;
+  }
+
+  /**
+   * The #PF that the last walk came to, to be thrown by who asked for the access. It is made by a function that returns, and
+   * thrown by functions that mostly return, because V8 never optimizes one that always throws, and unwinds each frame of an
+   * unoptimized one slowly: a throw through four of them took 1.3 us, this way it takes a fifth of that.
+   */
+  #pageFault(linear: number): GuestFault {
+    const errorCode = this.#errorCode;
     this.#r[S.CR2] = linear;
-    const errorCode = code | (this.#isWrite ? PF_WRITE : 0) | (isUser ? PF_USER : 0);
     const { translated } = this.cpu.hooks;
     if (translated.active) translated.emit({ vm: this.vm, what: "fault", linear, errorCode });
-    this.cpu.raise(S.Vector.pageFault, errorCode);
+    return this.cpu.fault.set(S.Vector.pageFault, errorCode);
   }
 
   #tellFill(tlb: Tlb, linear: number, { ppn, rights }: { ppn: number; rights: number }): void {
@@ -400,14 +431,14 @@ export class Mmu {
 
   /** A naturally aligned word of guest-physical memory. */
   readPhysical32(physical: number): number {
-    const ppn = Math.floor(physical / 4096);
-    if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return this.#deviceRead(physical, 4);
+    const ppn = (physical / 4096) | 0;
+    if (ppn >= this.memory.pages || this.#isDevice[ppn] !== 0) return this.#deviceRead(physical, 4);
     return this.machine.view.getInt32(this.memory.frameForRead(ppn) * 4096 + (physical & 0xfff), true);
   }
 
   writePhysical32(physical: number, value: number): void {
-    const ppn = Math.floor(physical / 4096);
-    if (ppn >= this.memory.pages || this.#deviceAt(ppn) !== undefined) return this.#deviceWrite(physical, 4, value);
+    const ppn = (physical / 4096) | 0;
+    if (ppn >= this.memory.pages || this.#isDevice[ppn] !== 0) return this.#deviceWrite(physical, 4, value);
     const mpn = this.memory.frameForWrite(ppn);
     this.machine.view.setInt32(mpn * 4096 + (physical & 0xfff), value, true);
     if (this.code.hasCode[mpn]) this.code.stored(mpn, physical & 0xfff, 4);
@@ -420,7 +451,7 @@ export class Mmu {
 
   /** Reads a device with the exact step count; nothing there reads as all ones. */
   #deviceRead(physical: number, size: 1 | 2 | 4): number {
-    const range = this.#deviceAt(Math.floor(physical / 4096));
+    const range = this.#deviceAt((physical / 4096) | 0);
     if (range === undefined) return -1;
     this.cpu.syncSteps();
     this.cpu.endBlock();
@@ -433,7 +464,7 @@ export class Mmu {
   }
 
   #deviceWrite(physical: number, size: 1 | 2 | 4, value: number): void {
-    const range = this.#deviceAt(Math.floor(physical / 4096));
+    const range = this.#deviceAt((physical / 4096) | 0);
     if (range === undefined) return;
     this.cpu.syncSteps();
     this.cpu.endBlock();

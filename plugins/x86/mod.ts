@@ -19,6 +19,7 @@ import { Fpu } from "./x87/fpu.ts";
 export * from "./services.ts";
 export { Attention, Mode, Processor } from "./processor.ts";
 export type { CodeFrames as x86CodeFrames } from "./code_frames.ts";
+export { GuestFault } from "./fault.ts";
 export type { Block } from "./interpreter/blocks.ts";
 export type { Interpreter } from "./interpreter/engine.ts";
 export type { Operation } from "./interpreter/operation.ts";
@@ -94,6 +95,20 @@ export default definePlugin({
         cpu.r[S.PENDING] |= S.Pending.nmi;
         cpu.updateAttention();
         cpu.endBlock();
+      },
+      suspend(vm) {
+        const cpu = processorOf(vm);
+        cpu.r[S.HALTED] = S.SUSPENDED;
+        cpu.updateAttention();
+        cpu.endBlock();
+      },
+      resume(vm, address) {
+        const cpu = processorOf(vm), interrupt = cpu.r[S.PENDING] & S.Pending.interrupt;
+        cpu.reset(describedCpuid(1).eax);
+        cpu.enterReal({ cs: address >>> 4, ip: address & 0xf, sp: 0 });
+        // The pin's level is the interrupt controller's.
+        cpu.r[S.PENDING] = interrupt;
+        cpu.updateAttention();
       },
     });
     // The engine in force is looked up at the first turn, when whatever replaces this one is loaded.

@@ -45,6 +45,10 @@ export interface Bus {
   setInterrupt(vm: Vm, level: boolean): void;
   /** Raises a non-maskable interrupt. */
   raiseNmi(vm: Vm): void;
+  /** Stops the processor after the present instruction: no event starts it but `resume`. */
+  suspend(vm: Vm): void;
+  /** Resets a suspended processor and starts it in real mode, at a physical address below 1 MiB. */
+  resume(vm: Vm, address: number): void;
 }
 
 /** CPUID result registers. */

@@ -16,8 +16,9 @@ export const FLAGS_OTHER = 12;
 export const CPL = 13;
 /** What holds interrupts back until the next instruction has completed: see `Shadow`. */
 export const INTERRUPT_SHADOW = 14;
-/** HLT has executed and nothing has woken the processor yet. */
+/** HLT has executed and nothing has woken the processor yet; SUSPENDED: only `resume` starts it. */
 export const HALTED = 15;
+export const SUSPENDED = 2;
 
 /** Segment registers by number: ES, CS, SS, DS, FS, GS, then LDTR and TR. */
 export const LDTR = 6, TR = 7, SEGMENT_COUNT = 8;

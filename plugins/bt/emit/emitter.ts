@@ -6,6 +6,7 @@ import { FS, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { AUX, MISS } from "./imports.ts";
+import { ExitSites } from "./exit_sites.ts";
 import type { ExitSite } from "./exits.ts";
 import { type FlagKind, flagWord, KIND_MASK, STEP_BIT, STORED_WORD, SUB_WORD } from "./flag_kinds.ts";
 import type { X87Stack } from "./x87_stack.ts";
@@ -102,7 +103,7 @@ export class Emitter {
   /** EIP of what follows the last MMX instruction: directly after one, the x87 registers are in MMX use (simd_mmx.ts). */
   mmxEnd: number | undefined;
 
-  constructor(readonly f: FunctionBody, readonly dataBank: number, readonly sites: ExitSite[] = []) {
+  constructor(readonly f: FunctionBody, readonly dataBank: number, readonly sites = new ExitSites()) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
     this.#flagLocals = [0, 1].map(() => [f.local(I32), f.local(I32), f.local(I32)]);
   }
@@ -365,8 +366,8 @@ export class Emitter {
     const { flags } = site;
     const { a } = flags.base ?? flags;
     const set = 1 + this.#flagLocals.findIndex(([first]) => first === a);
-    this.sites.push(site);
-    this.f.constant(callsOut ? -this.sites.length : this.sites.length).set(STATUS).br(this.#siteLabels[set]);
+    const number = this.sites.add(site);
+    this.f.constant(callsOut ? -number : number).set(STATUS).br(this.#siteLabels[set]);
   }
 
   /** Opens the blocks that exits at a site branch out of. The common exit's is around them. */

@@ -6,7 +6,7 @@ import * as L from "../layout.ts";
 import { type Exit, type FlagState, STORED_RESULT } from "./emitter.ts";
 import { auxOf, flagWord, STORED_WORD } from "./flag_kinds.ts";
 
-/** What is left to do when a region was left at a site: its status is the site's index plus one. */
+/** What is left to do when a region was left at a site: its status is the site's number. */
 export interface ExitSite {
   readonly eip: number;
   /** Instructions that the unit had taken from the budget and that have not completed. */

@@ -93,6 +93,9 @@ export class Rtc implements StateOwner, ByteDevice {
   #state: RtcState;
   readonly #timer: GuestTimer;
 
+  /** Told that the alarm went off while its interrupt is enabled: power management listens. */
+  onAlarm: (() => void) | undefined;
+
   /** `startSeconds` is the time at power-on, in seconds since 1970. */
   constructor(readonly clock: GuestClock, readonly irq8: InterruptLine, startSeconds: number, memoryMib: number) {
     this.#state = {
@@ -237,7 +240,10 @@ export class Rtc implements StateOwner, ByteDevice {
       s.updates = updates;
       if (passed > 0 && (s.b & RegB.SET) === 0) {
         s.c |= RegC.UF;
-        if (this.#secondsToAlarm() <= passed) s.c |= RegC.AF;
+        if (this.#secondsToAlarm() <= passed) {
+          s.c |= RegC.AF;
+          if ((s.b & RegB.AIE) !== 0) this.onAlarm?.();
+        }
         s.seconds += passed;
       }
       const periods = this.#periodsBy(nowNs);

@@ -41,7 +41,10 @@ export function dsdt(aml: Uint8Array): Uint8Array {
   return described("DSDT", 1, HEADER_BYTES + aml.length).put(HEADER_BYTES, aml).seal(Header.CHECKSUM);
 }
 
-/** FACS: the global lock, which no firmware here ever holds. On a 64-byte boundary; has no checksum. */
+/** Offset in the FACS of the physical address at which a system resumes from S3, in real mode. */
+export const FIRMWARE_WAKING_VECTOR = 12;
+
+/** FACS: that address, and the global lock, which no firmware here ever holds. On a 64-byte boundary; has no checksum. */
 export function facs(): Uint8Array {
   const LENGTH = 4, VERSION = 32, BYTES = 64;
   return new Table(BYTES).text(0, "FACS").u32(LENGTH, BYTES).u8(VERSION, 1).bytes;
@@ -79,10 +82,9 @@ const BootArch = { LEGACY_DEVICES: 0x1, HAS_8042: 0x2, NO_VGA: 0x4 } as const;
 const FadtFlag = {
   WBINVD: 1 << 0,
   PROC_C1: 1 << 2,
-  /** Set: no power and sleep buttons, and no alarm, among the fixed registers. */
+  /** Set: no power and sleep buttons among the fixed registers. FIX_RTC is clear: the alarm is. */
   PWR_BUTTON: 1 << 4,
   SLP_BUTTON: 1 << 5,
-  FIX_RTC: 1 << 6,
   RESET_REG_SUP: 1 << 10,
 } as const;
 const FADT_FLAGS = Object.values(FadtFlag).reduce<number>((bits, bit) => bits | bit, 0);

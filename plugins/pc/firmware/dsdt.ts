@@ -1,9 +1,9 @@
 // The definition block of our DSDT: what ACPI cannot find out by itself (ACPI Specification 3.0b, chapters 5, 6 and 8):
-// the processor, the PCI root with its windows and interrupt wiring, the ISA devices by their PNP names, and how to power
-// off. All of it is data: there is no method, because nothing here can be configured.
+// the processor, the PCI root with its windows and interrupt wiring, the ISA devices by their PNP names, and how to sleep
+// and power off. All of it is data: there is no method, because nothing here can be configured.
 
 import { DMA1, DMA1_PORTS, DMA2, DMA2_PORTS, DMA_PAGES, DMA_PAGES_PORTS } from "../devices/dma.ts";
-import { SLP_TYP_S5 } from "../devices/acpi_pm.ts";
+import { SLP_TYP_S3, SLP_TYP_S5 } from "../devices/acpi_pm.ts";
 import { KBC_COMMAND, KBC_DATA } from "../devices/keyboard.ts";
 import { AUX_IRQ, CASCADE_IRQ, CLOCK_IRQ, KEYBOARD_IRQ, TIMER_IRQ } from "../devices/lines.ts";
 import { CONFIG_ADDRESS, ISA_BRIDGE_DEVICE, PCI_PORTS } from "../devices/pci.ts";
@@ -69,8 +69,13 @@ export function definitionBlock(options: { readonly com2: boolean }): Uint8Array
     A.name("_PRT", interruptRouting()),
     isaBridge,
   );
-  const off = A.packageOf(A.integer(SLP_TYP_S5), A.integer(0), A.integer(0), A.integer(0));
-  const terms = [A.scope("\\_PR", A.processor("CPU0", 0)), A.scope("\\_SB", root), A.name("\\_S5", off)];
+  const sleep = (type: number) => A.packageOf(A.integer(type), A.integer(0), A.integer(0), A.integer(0));
+  const terms = [
+    A.scope("\\_PR", A.processor("CPU0", 0)),
+    A.scope("\\_SB", root),
+    A.name("\\_S3", sleep(SLP_TYP_S3)),
+    A.name("\\_S5", sleep(SLP_TYP_S5)),
+  ];
   return Uint8Array.from(terms.flat());
 }
 

@@ -7,6 +7,8 @@ import { definitionBlock } from "./dsdt.ts";
 import { mpConfiguration, mpFloatingPointer, type ProcessorIdentity } from "./mp.ts";
 
 export const FIRMWARE_FIRST = 0xf_0000, FIRMWARE_END = 0x10_0000;
+/** The FACS comes first: firmware looks here for where a suspended system resumes. */
+export const FACS_ADDRESS = FIRMWARE_FIRST;
 
 /** Boundaries: pointers are looked for on 16 bytes; the FACS needs 64; tables are read by words. */
 const POINTER_ALIGNMENT = 16, FACS_ALIGNMENT = 64, TABLE_ALIGNMENT = 8;

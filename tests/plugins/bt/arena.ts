@@ -16,7 +16,7 @@ export interface TranslatorChoice {
   readonly threshold: number;
   readonly unitInstructions: number;
   readonly regionUnits: number;
-  readonly cacheRegions: number;
+  readonly cacheKib: number;
 }
 
 /** The state in which a case begins: registers, and code over the code pages. */

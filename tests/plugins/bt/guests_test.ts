@@ -29,7 +29,7 @@ const translators: readonly Options[] = [
   {},
   { threshold: 0, unitInstructions: 1, regionUnits: 1 },
   { threshold: 1, unitInstructions: 3 },
-  { threshold: 0, cacheRegions: 5 },
+  { threshold: 0, regionUnits: 4, cacheKib: 16 },
 ];
 
 /** A state: the VM's steps and its hash. */

@@ -14,18 +14,18 @@ const SEED = Deno.env.get("BALLAST_RANDOM_SEED") ?? "random blocks";
 const CASES_PER_ARENA = 3;
 
 const choices: readonly TranslatorChoice[] = [
-  { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheRegions: 2000 },
-  { threshold: 0, unitInstructions: 1, regionUnits: 1, cacheRegions: 2000 },
-  { threshold: 1, unitInstructions: 3, regionUnits: 32, cacheRegions: 500 },
-  { threshold: 0, unitInstructions: 12, regionUnits: 1, cacheRegions: 3 },
-  { threshold: 2, unitInstructions: 64, regionUnits: 250, cacheRegions: 2000 },
-  { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheRegions: 2000 },
+  { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheKib: 16384 },
+  { threshold: 0, unitInstructions: 1, regionUnits: 1, cacheKib: 16384 },
+  { threshold: 1, unitInstructions: 3, regionUnits: 32, cacheKib: 256 },
+  { threshold: 0, unitInstructions: 12, regionUnits: 1, cacheKib: 1 },
+  { threshold: 2, unitInstructions: 64, regionUnits: 250, cacheKib: 16384 },
+  { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheKib: 16384 },
 ];
 
 for (const [index, choice] of choices.entries()) {
-  const { threshold, unitInstructions, regionUnits, cacheRegions } = choice;
+  const { threshold, unitInstructions, regionUnits, cacheKib } = choice;
   const title = `threshold ${threshold}, ${unitInstructions} instructions a unit, ${regionUnits} units a region, ` +
-    `${cacheRegions} regions in the cache`;
+    `a cache of ${cacheKib} KiB`;
   Deno.test(`random code computes the same under the interpreter and the translator (${title})`, () => {
     const reference = new Arena();
     let translated = new Arena(choice);

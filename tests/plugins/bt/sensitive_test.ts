@@ -27,14 +27,14 @@ function allIn(form: Form): Record<string, Form> {
   }));
 }
 
-const small: TranslatorChoice = { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheRegions: 2000 };
+const small: TranslatorChoice = { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheKib: 16384 };
 const choices: readonly (readonly [title: string, choice: TranslatorChoice])[] = [
   ["all trapped", { ...small, ...allIn("trap") }],
   ["all called out for", { ...small, ...allIn("callout") }],
   ["all in place", { ...small, ...allIn("in-tc") }],
   ["called out for, one instruction a unit", { ...small, ...allIn("callout"), unitInstructions: 1, regionUnits: 1 }],
   ["in place, after the second entry", { ...small, ...allIn("in-tc"), threshold: 2, unitInstructions: 3 }],
-  ["in place, with three regions in the cache", { ...small, ...allIn("in-tc"), cacheRegions: 3 }],
+  ["in place, with a cache of 16 KiB", { ...small, ...allIn("in-tc"), cacheKib: 16 }],
 ];
 
 /** Vector of the arena's interrupt controller. */

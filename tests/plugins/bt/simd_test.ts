@@ -17,7 +17,7 @@ const CASES_PER_LINE = Number(Deno.env.get("BALLAST_SIMD_CASES") ?? 40);
 const SEED = Deno.env.get("BALLAST_SIMD_SEED") ?? "translated SIMD";
 const SHOWN = 4;
 
-const translator: TranslatorChoice = { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheRegions: 2000 };
+const translator: TranslatorChoice = { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheKib: 16384 };
 const recorded = await simdLines();
 
 /** Instructions that the fixture has not, on operands of one that it has: registers, and memory at [EDX]. */

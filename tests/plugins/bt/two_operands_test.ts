@@ -70,7 +70,7 @@ for (const { what, code, shares, expected } of cases) {
     const registers = [0, 0, 0, 0, L.STACK + 0x800, 0, 0, 0];
     const start: Start = { cpl: 0, bits: 32, registers, eflags: 2, fs: 0, gs: 0, entry: ENTRY, code: bytes };
     const reference = new Arena();
-    const translated = new Arena({ threshold: 0, unitInstructions: 12, regionUnits: 32, cacheRegions: 100 });
+    const translated = new Arena({ threshold: 0, unitInstructions: 12, regionUnits: 32, cacheKib: 16384 });
     for (const arena of [reference, translated]) {
       arena.begin(start);
       if (shares) share(arena);

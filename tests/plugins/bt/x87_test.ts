@@ -17,9 +17,9 @@ const CASES = Number(Deno.env.get("BALLAST_X87_BLOCKS") ?? 3000);
 const SEED = Deno.env.get("BALLAST_X87_SEED") ?? "x87";
 
 const choices: readonly TranslatorChoice[] = [
-  { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheRegions: 2000 },
-  { threshold: 0, unitInstructions: 64, regionUnits: 250, cacheRegions: 2000 },
-  { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheRegions: 2000 },
+  { threshold: 0, unitInstructions: 12, regionUnits: 32, cacheKib: 16384 },
+  { threshold: 0, unitInstructions: 64, regionUnits: 250, cacheKib: 16384 },
+  { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheKib: 16384 },
 ];
 
 /** Steps after which the two are compared; the code is run through more than once. */

@@ -8,9 +8,11 @@ import {
   PM1_CONTROL,
   PM1_ENABLE,
   PM1_STATUS,
+  PM1_WAKE,
   Pm1Control,
   PM_TIMER,
   PM_TIMER_HZ,
+  SLP_TYP_S3,
   SLP_TYP_S5,
   SLP_TYP_SHIFT,
   timerCountsAt,
@@ -21,8 +23,12 @@ import { hashOf, makeVm, pass } from "./harness.ts";
 const HALF_RANGE = 2 ** 23, TIMER_RANGE = 2 ** 24;
 
 function makePm() {
-  const vm = makeVm(), seen = { sci: false, powerOffs: 0 };
-  const pm = new AcpiPm(vm.clock, (level) => seen.sci = level, () => seen.powerOffs++);
+  const vm = makeVm(), seen = { sci: false, powerOffs: 0, suspends: 0, resumes: 0 };
+  const pm = new AcpiPm(vm.clock, (level) => seen.sci = level, {
+    powerOff: () => seen.powerOffs++,
+    suspend: () => seen.suspends++,
+    resume: () => seen.resumes++,
+  });
   const lanes = new ByteLanes(PM1_STATUS, 12, pm);
   return {
     vm,
@@ -89,8 +95,36 @@ Deno.test("only the sleep type of S5, with sleep enable, powers off; ACPI mode s
   for (const [value, powerOffs, readsBack] of cases) {
     const { seen, read, write } = makePm();
     write(PM1_CONTROL, value);
-    assertEquals([seen.powerOffs, read(PM1_CONTROL)], [powerOffs, readsBack], value.toString(16));
+    assertEquals([seen.powerOffs, read(PM1_CONTROL), seen.suspends], [powerOffs, readsBack, 0], value.toString(16));
   }
+});
+
+Deno.test("the alarm wakes from S3 where it is enabled, and says so in the status", () => {
+  const { pm, seen, read, write } = makePm();
+  write(PM1_CONTROL, (SLP_TYP_S3 << SLP_TYP_SHIFT) | Pm1Control.SLP_EN);
+  assertEquals([seen.suspends, seen.powerOffs, read(PM1_CONTROL)], [1, 0, 0x0401]);
+  pm.alarm();
+  assertEquals([seen.resumes, read(PM1_STATUS), seen.sci], [0, Pm1.RTC, false]);
+  write(PM1_ENABLE, Pm1.RTC);
+  assertEquals(seen.sci, true);
+  pm.alarm();
+  assertEquals([seen.resumes, read(PM1_STATUS)], [1, PM1_WAKE | Pm1.RTC]);
+  pm.alarm();
+  assertEquals(seen.resumes, 1);
+  write(PM1_STATUS, PM1_WAKE);
+  assertEquals([read(PM1_STATUS), seen.sci], [Pm1.RTC, true]);
+  write(PM1_STATUS, Pm1.RTC);
+  assertEquals([read(PM1_STATUS), seen.sci], [0, false]);
+});
+
+Deno.test("a machine that was saved asleep wakes", () => {
+  const a = makePm(), b = makePm();
+  a.write(PM1_ENABLE, Pm1.RTC);
+  a.write(PM1_CONTROL, (SLP_TYP_S3 << SLP_TYP_SHIFT) | Pm1Control.SLP_EN);
+  b.pm.restore(structuredClone(a.pm.save()));
+  assertEquals(hashOf(b.pm), hashOf(a.pm));
+  b.pm.alarm();
+  assertEquals([b.seen.resumes, b.read(PM1_STATUS)], [1, PM1_WAKE | Pm1.RTC]);
 });
 
 Deno.test("restored in the middle of a count, the timer interrupts when the saved one does", () => {

@@ -20,6 +20,8 @@ import { COM1, COM2, Ier, Mcr, Reg } from "../../../plugins/pc/devices/uart.ts";
 import type { AccessSize } from "../../../plugins/x86/mod.ts";
 import { FakeBus, hashOf, makeVm, pass } from "./harness.ts";
 
+const WAKING_VECTOR = 0x9000;
+
 function makeBoard(parts: { acpi?: boolean; apic?: boolean } = {}) {
   const vm = makeVm(), bus = new FakeBus(), registers = new Uint32Array(8);
   const cpu = {
@@ -33,6 +35,7 @@ function makeBoard(parts: { acpi?: boolean; apic?: boolean } = {}) {
     acpi: true,
     apic: true,
     busMhz: 66,
+    wakingVector: () => WAKING_VECTOR,
     ...parts,
     backdoor: () => cpu,
   });

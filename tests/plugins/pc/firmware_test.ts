@@ -2,7 +2,7 @@
 // each other and with the devices, and the AML says what a reader of AML expects.
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ACPI_PM_BASE, PM1_CONTROL, PM_TIMER, SLP_TYP_S5 } from "../../../plugins/pc/devices/acpi_pm.ts";
+import { ACPI_PM_BASE, PM1_CONTROL, PM_TIMER, SLP_TYP_S3, SLP_TYP_S5 } from "../../../plugins/pc/devices/acpi_pm.ts";
 import { IO_APIC_BASE, IO_APIC_ID } from "../../../plugins/pc/devices/io_apic.ts";
 import { LOCAL_APIC_BASE } from "../../../plugins/pc/devices/local_apic.ts";
 import * as A from "../../../plugins/pc/firmware/aml.ts";
@@ -182,7 +182,7 @@ Deno.test("package lengths of one, two and three bytes count themselves", () => 
   }
 });
 
-Deno.test("the DSDT's top level is whole terms, and \\_S5 has the sleep type that powers off", () => {
+Deno.test("the DSDT's top level is whole terms, and \\_S3 and \\_S5 have the sleep types that suspend and power off", () => {
   const dsdt = everything.tables().get("DSDT") ?? 0, end = dsdt + everything.u32(dsdt + 4);
   const SCOPE = 0x10, names: string[] = [];
   let at = dsdt + HEADER;
@@ -194,8 +194,9 @@ Deno.test("the DSDT's top level is whole terms, and \\_S5 has the sleep type tha
     at += 1 + length;
   }
   assertEquals(names, ["\\_PR_", "\\_SB_"]);
-  const s5 = A.name("\\_S5", A.packageOf(A.integer(SLP_TYP_S5), A.integer(0), A.integer(0), A.integer(0)));
-  assertEquals([...everything.bytes(at, end - at)], [...s5]);
+  const sleep = (type: number) => A.packageOf(A.integer(type), A.integer(0), A.integer(0), A.integer(0));
+  const states = [A.name("\\_S3", sleep(SLP_TYP_S3)), A.name("\\_S5", sleep(SLP_TYP_S5))];
+  assertEquals([...everything.bytes(at, end - at)], states.flat());
 });
 
 Deno.test("COM2 is in the DSDT only where the machine has it", () => {

@@ -32,6 +32,8 @@ export class FakeBus implements Bus {
   controller: InterruptController | undefined;
   interrupt = false;
   nmis = 0;
+  /** Calls of `suspend` and `resume`. */
+  readonly sleeps: string[] = [];
 
   ports(_vm: Vm, first: number, count: number, name: string, device: PortDevice): void {
     for (let port = first; port < first + count; port++) {
@@ -59,6 +61,12 @@ export class FakeBus implements Bus {
   }
   raiseNmi(): void {
     this.nmis++;
+  }
+  suspend(): void {
+    this.sleeps.push("suspend");
+  }
+  resume(_vm: Vm, address: number): void {
+    this.sleeps.push(`resume at ${address.toString(16)}`);
   }
 
   in(port: number, size: AccessSize = 1): number {

@@ -71,6 +71,32 @@ Deno.test("a halted guest is woken by the timer's interrupt, at the time that it
   assertEquals(Math.floor(vm.clock.nowNs() / 1e6), 10);
 });
 
+Deno.test("a suspended guest is woken by the clock's alarm alone, where its FACS says, with its memory kept", async () => {
+  const RESUME = 0x9000, TIMER = 0x7d00, KEPT = 0x7e00, FAILED = [0xb0, 0x11, 0xe6, 0xf4], COUNT = 11932; // 10 ms
+  const cmos = (index: number, value: number) => [0xb0, index, 0xe6, 0x70, 0xb0, value, 0xe6, 0x71];
+  const ALARM_ANY = 0xff, CLOCK_24_HOURS = 0x02, ALARM_INTERRUPT = 0x20;
+  const code = [
+    ...[0xc7, 0x06, 0x20, 0x00, TIMER & 0xff, TIMER >> 8, 0xc7, 0x06, 0x22, 0x00, 0x00, 0x00], // vector 8
+    ...[0xb0, 0xfe, 0xe6, 0x21, 0xb0, 0x30, 0xe6, 0x43], // IRQ0, once
+    ...[0xb0, COUNT & 0xff, 0xe6, 0x40, 0xb0, COUNT >> 8, 0xe6, 0x40],
+    ...[0x01, 0x03, 0x05].flatMap((index) => cmos(index, ALARM_ANY)),
+    ...cmos(0x0b, CLOCK_24_HOURS | ALARM_INTERRUPT),
+    ...[0xba, 0x02, 0x06, 0xb8, 0x00, 0x04, 0xef], // MOV DX, 602h; MOV AX, 400h; OUT DX, AX: the alarm wakes
+    ...[0xc6, 0x06, KEPT & 0xff, KEPT >> 8, 0x10, 0xfb], // MOV byte [KEPT], 10h; STI
+    ...[0xba, 0x04, 0x06, 0xb8, 0x00, 0x24, 0xef, ...FAILED], // MOV DX, 604h; MOV AX, 2400h; OUT DX, AX: S3
+  ];
+  const { host, vm } = boot(code);
+  const guest = host.service(memory.guest)(vm), cpu = host.service(x86.processor)(vm);
+  guest.write(0xf_000c, Uint8Array.of(RESUME & 0xff, RESUME >> 8, 0, 0));
+  guest.write(TIMER, Uint8Array.from(FAILED));
+  // Without a stack or a segment set up: MOV AL, [KEPT]; OUT F4h, AL.
+  guest.write(RESUME, Uint8Array.of(0xa0, KEPT & 0xff, KEPT >> 8, 0xe6, 0xf4));
+  await host.run();
+  assertEquals([vm.exit?.reason, vm.exit?.status], ["debug-exit", EXIT_STATUS]);
+  assertEquals(Math.floor(vm.clock.nowNs() / 1e6), 1000);
+  assertEquals([cpu.getRegister(x86.state.SELECTOR + 1), cpu.eflags() & 0x200], [RESUME >> 4, 0]);
+});
+
 Deno.test("IN EAX, DX at VMware's port answers in several registers; without the option it does not", async () => {
   const code = [
     ...[0x66, 0xb8, 0x68, 0x58, 0x4d, 0x56], // MOV EAX, magic

@@ -15,6 +15,7 @@ function makeBoard(testDevice: boolean) {
     acpi: true,
     apic: true,
     busMhz: 66,
+    wakingVector: () => 0,
     testDevice,
   });
   return { bus, board };

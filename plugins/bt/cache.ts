@@ -1,0 +1,198 @@
+// The translation cache (BT paper, section 3): regions by frame, offset and mode, bounded in bytes of emitted code. A new
+// region that finds no room evicts the oldest, one by one: nothing refers to a region but the jump cache, the maps here and
+// its slot in the table, so that forgetting one costs far less than compiling one, and evicting in larger lots gains nothing.
+
+import type { ExitSites } from "./emit/exit_sites.ts";
+import * as L from "./layout.ts";
+import { entryWord, SLOT_MASK } from "./runtime.ts";
+import type { TranslatorStatistics } from "./statistics.ts";
+import type { Region, Unit } from "./units.ts";
+
+/** Regions at the most, however small they are. The jump cache's empty words have all bits set: no region has that slot. */
+export const TABLE_SLOTS = 1 << 15;
+
+/** A compiled region. */
+export interface Fragment {
+  readonly mpn: number;
+  /** Linear address of its page. */
+  readonly linearPage: number;
+  readonly mode: number;
+  /** Its place in the table. */
+  readonly slot: number;
+  readonly units: readonly Unit[];
+  /** Size of its module. */
+  readonly emittedBytes: number;
+  /** Numbers of its exits (emit/exit_sites.ts). */
+  readonly sites: readonly number[];
+  /** VMs that have entered it, by `Vm.id`. */
+  readonly vmIds: number[];
+}
+
+/** Where a region is entered: the jump cache's last word (runtime.ts). */
+export interface Entry {
+  readonly fragment: Fragment;
+  readonly word: number;
+}
+
+/** The translations from one frame. */
+interface Page {
+  readonly fragments: Set<Fragment>;
+  /** By offset and mode. */
+  readonly entries: Map<number, Entry>;
+}
+
+/** How much there is, for statistics and for tests of what must stay bounded. */
+export interface CacheCounts {
+  readonly regions: number;
+  readonly emittedBytes: number;
+  /** Frames that regions come from. */
+  readonly pages: number;
+  /** Places in the table that were ever used. */
+  readonly slots: number;
+}
+
+export class TranslationCache {
+  readonly table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SLOTS, maximum: TABLE_SLOTS });
+  /** By frame. */
+  readonly #pages = new Map<number, Page>();
+  /** All of them, the oldest first. */
+  readonly #fragments = new Set<Fragment>();
+  #emittedBytes = 0;
+  #slots = 0;
+  readonly #freeSlots: number[] = [];
+
+  /** `words` are the hypervisor's area, which has the jump cache; `mostBytes` is the limit to emitted code. */
+  constructor(
+    readonly words: Int32Array,
+    readonly sites: ExitSites,
+    readonly mostBytes: number,
+    readonly statistics: TranslatorStatistics,
+  ) {
+    this.emptyJumpCache();
+  }
+
+  get counts(): CacheCounts {
+    const { size: regions } = this.#fragments;
+    return { regions, emittedBytes: this.#emittedBytes, pages: this.#pages.size, slots: this.#slots };
+  }
+
+  /** The translation from a frame at an EIP in a mode; another one where the frame is mapped elsewhere by now. */
+  find(mpn: number, eip: number, mode: number): Entry | undefined {
+    const entry = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
+    return entry?.fragment.linearPage === (eip & 0xfffff000) ? entry : undefined;
+  }
+
+  /** Whether anything is translated from a frame. */
+  hasPage(mpn: number): boolean {
+    return this.#pages.has(mpn);
+  }
+
+  /** Notes that a VM enters a region: VMs that share a frame share what was translated from it. */
+  noteEntry({ vmIds, emittedBytes }: Fragment, vmId: number): void {
+    if (vmIds.includes(vmId)) return;
+    if (vmIds.length === 1) this.statistics.sharedRegions++;
+    this.statistics.sharedBytes += emittedBytes;
+    vmIds.push(vmId);
+  }
+
+  /** A slot for a new region. Called, as is all that makes room, while no emitted code runs: what has gone is not returned to. */
+  takeSlot(): number {
+    if (this.#freeSlots.length === 0 && this.#slots === TABLE_SLOTS) this.#evictOldest();
+    return this.#freeSlots.pop() ?? this.#slots++;
+  }
+
+  /** Evicts regions until there is room for one of so many bytes. One that is larger than the cache has it to itself. */
+  makeRoom(bytes: number): void {
+    while (this.#emittedBytes + bytes > this.mostBytes && this.#fragments.size > 0) this.#evictOldest();
+  }
+
+  /** Makes a region known at each of its entries that no other has; returns the first. */
+  install(fragment: Fragment, { entries: indices, flow }: Region): Entry {
+    const { mpn, mode, units, linearPage, slot } = fragment;
+    const first = { fragment, word: entryWord(slot, 0, flow.longest[0]) };
+    for (const index of indices) {
+      // The frame is mapped at another address by now: what was made for the other one goes.
+      const other = this.#pages.get(mpn)?.entries.get(keyOf(units[index].offset, mode))?.fragment;
+      if (other !== undefined && other.linearPage !== linearPage) this.forget(other);
+    }
+    let page = this.#pages.get(mpn);
+    if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new Map() });
+    for (const index of indices) {
+      const key = keyOf(units[index].offset, mode);
+      if (index === 0) page.entries.set(key, first);
+      else if (!page.entries.has(key)) {
+        page.entries.set(key, { fragment, word: entryWord(slot, index, flow.longest[index]) });
+      }
+    }
+    page.fragments.add(fragment);
+    this.#fragments.add(fragment);
+    this.#emittedBytes += fragment.emittedBytes;
+    return first;
+  }
+
+  /** Forgets what was translated, even in part, from lines `first` to `last` of a frame; returns how many regions. */
+  forgetLines(mpn: number, first: number, last: number): number {
+    const page = this.#pages.get(mpn);
+    if (page === undefined) return 0;
+    let count = 0;
+    for (const fragment of page.fragments) {
+      const hit = fragment.units.some(({ offset, end }) => (offset >> 6) <= last && ((end - 1) >> 6) >= first);
+      if (!hit) continue;
+      this.forget(fragment);
+      count++;
+    }
+    return count;
+  }
+
+  /** Adds the lines of a frame that translations come from. */
+  addLines(mpn: number, lines: [number, number]): void {
+    const page = this.#pages.get(mpn);
+    if (page === undefined) return;
+    for (const { units } of page.fragments) {
+      for (const { offset, end } of units) {
+        for (let line = offset >> 6; line <= (end - 1) >> 6; line++) lines[line >> 5] |= 1 << (line & 31);
+      }
+    }
+  }
+
+  /**
+   * Forgets a region: no word of the jump cache, no map and no slot leads to it afterwards, so that its slot can be used
+   * again by the next region. If it is running, it goes on to its end.
+   */
+  forget(fragment: Fragment): void {
+    const { mpn, linearPage, mode, slot, units } = fragment;
+    const words = this.words;
+    const page = this.#pages.get(mpn);
+    for (const { offset } of units) {
+      const key = keyOf(offset, mode);
+      if (page?.entries.get(key)?.fragment === fragment) page.entries.delete(key);
+      // A region is entered at its units alone, and a word lies where its address leads.
+      const at = (L.JUMP_CACHE + L.jumpCacheIndex(linearPage | offset) * 16) >> 2;
+      if ((words[at + 3] & SLOT_MASK) === slot) words.fill(-1, at, at + 4);
+    }
+    page?.fragments.delete(fragment);
+    if (page?.fragments.size === 0) this.#pages.delete(mpn);
+    this.#fragments.delete(fragment);
+    this.#emittedBytes -= fragment.emittedBytes;
+    this.sites.release(fragment.sites);
+    this.table.set(slot, null);
+    this.#freeSlots.push(slot);
+  }
+
+  emptyJumpCache(): void {
+    this.words.fill(-1, L.JUMP_CACHE >> 2);
+  }
+
+  #evictOldest(): void {
+    for (const oldest of this.#fragments) {
+      this.forget(oldest);
+      this.statistics.evicted++;
+      return;
+    }
+  }
+}
+
+/** What tells the entries from one frame apart. */
+function keyOf(eip: number, mode: number): number {
+  return (eip & 0xfff) | (mode << 12);
+}

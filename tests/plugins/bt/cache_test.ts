@@ -1,0 +1,180 @@
+// The translation cache: what it holds at the most, in which order it evicts, that nothing leads to what has gone, and that a
+// guest which keeps writing new code makes nothing grow.
+
+import { assert, assertEquals } from "@std/assert";
+import { addVm, createHost } from "../../../cli/machine.ts";
+import { definePlugin, type Host, type Vm } from "../../../core/mod.ts";
+import * as console from "../../../plugins/console/mod.ts";
+import bt from "../../../plugins/bt/mod.ts";
+import { type Fragment, TranslationCache } from "../../../plugins/bt/cache.ts";
+import { ExitSites } from "../../../plugins/bt/emit/exit_sites.ts";
+import type { ExitSite } from "../../../plugins/bt/emit/exits.ts";
+import { Translator } from "../../../plugins/bt/engine.ts";
+import * as L from "../../../plugins/bt/layout.ts";
+import { TranslatorStatistics } from "../../../plugins/bt/statistics.ts";
+import { findRegion } from "../../../plugins/bt/units.ts";
+import { engine, interpreter } from "../../../plugins/x86/mod.ts";
+import { rewriterChecksum } from "../../guests/expected_output.ts";
+
+const KIB = 1024, PAGE = 4096, LINE = 64;
+const FRAME = 3, LINEAR_PAGE = 0xc0001000 | 0;
+/** CPL 0 and CPL 3. */
+const MODE = 7, OTHER_MODE = MODE | L.MODE_USER;
+
+/** Code of one instruction in each line of a frame: RET. */
+const code = new Uint8Array((FRAME + 1) * PAGE).fill(0xc3);
+
+const SITE: ExitSite = { eip: 0, incomplete: 0, status: 1, flags: { kind: "any", bits: 32, result: 0, a: 0, b: 0 } };
+
+/** A cache with nothing in it, and a way to put regions of one unit into it. */
+function emptyCache(mostBytes: number) {
+  const words = new Int32Array(L.HYPERVISOR_BYTES / 4);
+  const sites = new ExitSites();
+  const statistics = new TranslatorStatistics(12);
+  const cache = new TranslationCache(words, sites, mostBytes, statistics);
+  /** Installs a region at an offset of the frame, as the translator does, and notes it in the jump cache. */
+  const add = (offset: number, emittedBytes: number, { mode = MODE, linearPage = LINEAR_PAGE, mpn = FRAME } = {}) => {
+    const region = findRegion(code, mpn * PAGE, offset, { cap: 12, units: 1 });
+    const slot = cache.takeSlot();
+    sites.add(SITE);
+    const { units } = region;
+    cache.makeRoom(emittedBytes);
+    const taken = sites.takeAdded();
+    const fragment: Fragment = { mpn, linearPage, mode, slot, units, emittedBytes, sites: taken, vmIds: [1] };
+    const entry = cache.install(fragment, region);
+    words.set([linearPage | offset, mode, mpn, entry.word], jumpWord(offset, linearPage));
+    return entry;
+  };
+  const find = (offset: number, mode = MODE) => cache.find(FRAME, LINEAR_PAGE | offset, mode);
+  return { cache, words, sites, statistics, add, find };
+}
+
+/** Index of the jump cache's words for an offset. */
+function jumpWord(offset: number, linearPage = LINEAR_PAGE): number {
+  return (L.JUMP_CACHE + L.jumpCacheIndex(linearPage | offset) * 16) >> 2;
+}
+
+Deno.test("a full cache evicts the oldest regions, as many as the new one needs room", () => {
+  const { cache, statistics, add, find } = emptyCache(1000);
+  for (const offset of [0, 64, 128, 192]) add(offset, 250);
+  assertEquals(statistics.evicted, 0);
+  add(256, 300);
+  assertEquals([0, 64, 128, 192, 256].map((offset) => find(offset) !== undefined), [false, false, true, true, true]);
+  assertEquals(statistics.evicted, 2);
+  assertEquals(cache.counts, { regions: 3, emittedBytes: 800, pages: 1, slots: 5 });
+});
+
+Deno.test("a region that is larger than the cache has it to itself", () => {
+  const { cache, add, find } = emptyCache(1000);
+  add(0, 400);
+  add(64, 5000);
+  assertEquals(cache.counts.regions, 1);
+  assert(find(64) !== undefined);
+  add(0, 400);
+  assertEquals(cache.counts, { regions: 1, emittedBytes: 400, pages: 1, slots: 2 });
+});
+
+Deno.test("slots and numbers of exits are used again once their region has gone", () => {
+  const { cache, sites, add } = emptyCache(1000);
+  for (let i = 0; i < 1000; i++) add((i % LINE) * LINE, 100, { mode: i % 3 === 0 ? MODE : OTHER_MODE });
+  assertEquals(cache.counts, { regions: 10, emittedBytes: 1000, pages: 1, slots: 11 });
+  assertEquals([sites.count, sites.inUse], [11, 10]);
+});
+
+Deno.test("a region that has gone leaves nothing that leads to it, and what shares its page stays", () => {
+  const { cache, words, add, find } = emptyCache(10_000);
+  const [first, second] = [add(0, 100), add(64, 100)];
+  assertEquals(cache.forgetLines(FRAME, 0, 0), 1);
+  assertEquals([find(0), find(64)], [undefined, second]);
+  assertEquals([...words.subarray(jumpWord(0), jumpWord(0) + 4)], [-1, -1, -1, -1]);
+  assertEquals(words[jumpWord(64) + 3], second.word);
+  assertEquals(cache.table.get(first.fragment.slot), null);
+  const lines: [number, number] = [0, 0];
+  cache.addLines(FRAME, lines);
+  assertEquals(lines, [0b10, 0]);
+  cache.forgetLines(FRAME, 0, 63);
+  assertEquals(cache.counts, { regions: 0, emittedBytes: 0, pages: 0, slots: 2 });
+});
+
+Deno.test("a region does not answer for its frame at another linear page, and gives way to one that is made there", () => {
+  const { cache, add, find } = emptyCache(10_000);
+  add(0, 100);
+  const elsewhere = LINEAR_PAGE + PAGE;
+  assertEquals(cache.find(FRAME, elsewhere, MODE), undefined);
+  assertEquals(find(0, OTHER_MODE), undefined);
+  const entry = add(0, 100, { linearPage: elsewhere });
+  assertEquals([find(0), cache.find(FRAME, elsewhere, MODE)], [undefined, entry]);
+  assertEquals(cache.counts.regions, 1);
+});
+
+/** A host whose one guest writes and runs routines, all of them translated. */
+function rewriting(rewrites: number, places: number, cacheKib: number): { host: Host; vm: Vm; text: () => string } {
+  let text = "";
+  const listener = definePlugin({
+    name: "listener",
+    requires: ["console"],
+    setup: ({ on }) => void on(console.output, ({ byte }) => void (text += String.fromCharCode(byte))),
+  });
+  const plugins = [{ plugin: bt, options: { threshold: 0, cacheKib } }, listener];
+  const host = createHost({ memoryMib: 32, quantumNs: 50_000, plugins });
+  const vm = addVm(host, { guest: { use: "rewriter", options: { rewrites, places, calls: 2 } } });
+  return { host, vm, text: () => text };
+}
+
+function translatorOf(host: Host): Translator {
+  const inForce = host.service(engine);
+  assert(inForce instanceof Translator);
+  return inForce;
+}
+
+Deno.test("a guest with more code than the cache holds runs right, and the cache keeps to its size", async () => {
+  const rewrites = 1200, cacheKib = 128;
+  const { host, vm, text } = rewriting(rewrites, 600, cacheKib);
+  const { cache, statistics } = translatorOf(host);
+  let mostBytes = 0;
+  await host.run({
+    stop: () => {
+      mostBytes = Math.max(mostBytes, cache.counts.emittedBytes);
+      return vm.state === "exited";
+    },
+  });
+  const checksum = rewriterChecksum(rewrites, 2).toString(16).padStart(8, "0");
+  assertEquals(text(), `rewriter: ${rewrites} routines written, checksum ${checksum}\n`);
+  assert(mostBytes > cacheKib * KIB / 2 && mostBytes <= cacheKib * KIB, `${mostBytes} bytes`);
+  assert(statistics.evicted > 500, `${statistics.evicted} regions evicted`);
+});
+
+Deno.test("a guest that keeps writing new code makes nothing grow", async () => {
+  const rewrites = 3000, places = 100;
+  const { host, vm } = rewriting(rewrites, places, 16 * KIB);
+  const { cache, statistics, sites } = translatorOf(host);
+  const { blocks } = host.service(interpreter);
+  const counts = () => {
+    const { slots, pages, regions } = cache.counts;
+    return { slots, pages, regions, sites: sites.count, blocks: blocks.decoded - blocks.invalidations };
+  };
+  /** The most of each, while so many regions were translated. */
+  const mostUntil = async (regions: number) => {
+    const most = counts();
+    await host.run({
+      stop: () => {
+        for (const [name, count] of Object.entries(counts())) {
+          most[name as keyof typeof most] = Math.max(most[name as keyof typeof most], count);
+        }
+        return statistics.regions >= regions || vm.state === "exited";
+      },
+    });
+    return most;
+  };
+  const first = await mostUntil(rewrites / 4);
+  // Nearly to the end, whose code would be new.
+  const later = await mostUntil(rewrites * 0.95);
+  assert(first.regions >= places, `${first.regions} regions at once`);
+  assertEquals([statistics.evicted, vm.state === "exited"], [0, false]);
+  // Translating a longer piece of the program itself may add some; each of thousands of routines must not.
+  for (const [name, count] of Object.entries(later)) {
+    const before = first[name as keyof typeof first];
+    const growth = count - before;
+    assert(growth < rewrites / 15, `${name}: ${before} at the most in the first quarter, ${count} later`);
+  }
+});
