@@ -132,17 +132,14 @@ export class GuestClock {
 /** Host time and its periodic timers. */
 export class HostClock {
   nowNs = 0;
-  readonly #timers: { periodNs: number; nextNs: number; fire: () => void }[] = [];
+  #timers: { periodNs: number; nextNs: number; fire: () => void }[] = [];
 
   /** Calls `fire` every `periodNs` of host time. Returns its removal. */
   every(periodNs: number, fire: () => void): () => void {
     if (!(periodNs >= 1)) throw new Error(`period of ${periodNs} ns; expected at least 1 ns`);
     const timer = { periodNs, nextNs: this.nowNs + periodNs, fire };
     this.#timers.push(timer);
-    return () => {
-      const at = this.#timers.indexOf(timer);
-      if (at >= 0) this.#timers.splice(at, 1);
-    };
+    return () => void (this.#timers = this.#timers.filter((other) => other !== timer));
   }
 
   nextTimerNs(): number {

@@ -5,6 +5,9 @@ export class InputError extends Error {
   override name = "InputError";
 }
 
+/** What keeps one VM from going on, such as a swap file that cannot be read: it ends as failed, and the others go on. */
+export class VmFailure extends Error {}
+
 /** Words of `candidates` closest to `word`, for "did you mean": the best one within a third of its length, or none. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;

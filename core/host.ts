@@ -3,7 +3,7 @@
 
 import { Bus } from "./bus.ts";
 import { HostClock } from "./clock.ts";
-import { InputError } from "./error.ts";
+import { InputError, VmFailure } from "./error.ts";
 import { Lifecycle, type PluginUse } from "./lifecycle.ts";
 import type { HostView } from "./plugin.ts";
 import { StrideScheduler } from "./scheduler.ts";
@@ -210,8 +210,14 @@ export class Host {
     const startSteps = clock.steps;
     const quantumSteps = startSteps + Math.max(1, Math.floor((turnNs * clock.cpuMhz) / 1000));
     clock.beginTurn(Math.min(quantumSteps, vm.checkpointSteps));
-    clock.fireDue();
-    const ended = this.service(executor).run(vm);
+    let isHalted = false;
+    try {
+      clock.fireDue();
+      isHalted = this.service(executor).run(vm) === "halted";
+    } catch (cause) {
+      if (!(cause instanceof VmFailure)) throw cause;
+      vm.end({ reason: "failed", status: 3, detail: cause.message });
+    }
     const steps = clock.steps - startSteps;
     const hostNs = clock.stepsToNs(clock.steps) - clock.stepsToNs(startSteps) + vm.chargedNs - vm.billedNs;
     vm.billedNs = vm.chargedNs;
@@ -225,7 +231,7 @@ export class Host {
       this.#checkpoint.emit(vm);
     }
     if (vm.exit !== undefined) this.#finish(vm);
-    else if (ended === "halted") {
+    else if (isHalted) {
       vm.state = "waiting";
       vm.haltedHostNs = this.clock.nowNs;
       vm.wakeHostNs = this.clock.nowNs + (clock.nextTimerNs() - clock.nowNs());

@@ -125,7 +125,9 @@ export class Lifecycle {
             throw cause instanceof ListenerError ? cause : new ListenerError(plugin.name, "host time", cause);
           }
         };
-        entry.releases.push(clock.every(periodNs, guarded));
+        const stop = clock.every(periodNs, guarded);
+        entry.releases.push(stop);
+        return stop;
       },
       rng: (vm) => new Random(`${seed}/${plugin.name}/${vm?.name ?? ""}`),
       stats: entry.stats,

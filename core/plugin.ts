@@ -77,8 +77,8 @@ export interface PluginContext<Options> {
   /** A service of a required plugin (or of the core); `from` names a provider whose service was replaced. */
   readonly service: <T>(token: ServiceToken<T>, from?: string) => T;
   readonly provide: <T>(token: ServiceToken<T>, implementation: T) => void;
-  /** Calls `fire` every `periodNs` of host time. */
-  readonly every: (periodNs: number, fire: () => void) => void;
+  /** Calls `fire` every `periodNs` of host time. Returns its end. */
+  readonly every: (periodNs: number, fire: () => void) => () => void;
   /** A seeded stream of this plugin, or of this plugin for one VM. */
   readonly rng: (vm?: Vm) => Random;
   readonly stats: {
