@@ -11,6 +11,7 @@ import { isprime } from "./isprime.ts";
 import { nanobench } from "./nanobench.ts";
 import { pagetable } from "./pagetable.ts";
 import { privileged } from "./privileged.ts";
+import { rewriter } from "./rewriter.ts";
 import { toucher } from "./toucher.ts";
 
 export { type NanoOperation, nanoOperations, ROUND_OPERATIONS, stepsOf } from "./nanobench.ts";
@@ -28,6 +29,7 @@ export const guests: readonly Guest[] = [
   nanobench,
   pagetable,
   privileged,
+  rewriter,
   toucher,
 ];
 

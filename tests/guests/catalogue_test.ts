@@ -29,7 +29,8 @@ function symbol(image: GuestImage, name: string): number {
 
 Deno.test("the catalogue lists the guests by name, each once, and finds each by it", () => {
   const names = guests.map(({ name }) => name);
-  assertEquals(names, ["alu", "hello", "idle", "isprime", "pagetable", "privileged", "toucher"]);
+  const expected = ["alu", "balloon", "churn", "filecache", "hello", "idle", "isprime", "nanobench"];
+  assertEquals(names, [...expected, "pagetable", "privileged", "rewriter", "toucher"]);
   for (const name of names) assertEquals(guest(name).name, name);
   assertEquals(findGuest("nobody"), undefined);
 });
@@ -76,6 +77,7 @@ const wrongOptions: readonly [guest: string, options: GuestOptionValues, message
   ["alu", { iterations: 0 }, "guest alu, option iterations: 0; expected a whole number from 1 to 4294967295"],
   ["alu", { iterations: 1.5 }, "expected a whole number"],
   ["alu", { iterations: "many" }, 'guest alu, option iterations: "many"; expected a number'],
+  ["balloon", { poolMib: 4, workingSetMib: 5 }, "option workingSetMib: 5; expected at most the pool's 4"],
   ["hello", { text: 5 }, "expected a string"],
   ["hello", { text: "x".repeat(257) }, "expected at most 256 bytes"],
   ["idle", { hz: 18 }, "expected a whole number from 19 to 10000"],

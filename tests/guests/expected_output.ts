@@ -36,6 +36,11 @@ export const guestRuns: readonly GuestRun[] = [
     options: { rounds },
     output: `pagetable: ${rounds} rounds ok, checksum ${hex(checksum)}\n`,
   })),
+  ...[[1, 1, 1], [1000, 64, 4], [5000, 3, 2]].map(([rewrites, places, calls]) => ({
+    guest: "rewriter",
+    options: { rewrites, places, calls },
+    output: `rewriter: ${rewrites} routines written, checksum ${hex(rewriterChecksum(rewrites, calls))}\n`,
+  })),
   {
     guest: "toucher",
     options: { schedule: "0:100,3:200,1:100,4:300", passMs: 20 },
@@ -58,6 +63,20 @@ export function aluChecksum(iterations: number): number {
     if (a >>> 0 >= b >>> 0) d = (d - index) | 0;
   }
   return (b ^ d) >>> 0;
+}
+
+/** The checksum that guest `rewriter` prints. */
+export function rewriterChecksum(rewrites: number, calls: number): number {
+  let checksum = 0;
+  for (let seed = 1_013_904_223, left = rewrites; left > 0; left--) {
+    const count = seed >>> 27;
+    for (let call = 0; call < calls; call++) {
+      const sum = (checksum + seed) | 0;
+      checksum = ((sum << count) | (sum >>> (32 - count))) ^ ~seed;
+    }
+    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) | 0;
+  }
+  return checksum >>> 0;
 }
 
 /** The checksum that guest `toucher` prints after touching the first `pages` pages. */

@@ -1,0 +1,123 @@
+// Guest `filecache`: a guest that uses all memory it is given as a cache, as operating systems do with files, and gives up
+// what it can best spare when its balloon grows: clean blocks, by second chance (Corbato's clock). How often it finds a block
+// in the cache says what memory is worth to it.
+
+import { addr, type Assembler, eax, ebx, ecx, edx, esi, mem32 } from "./assembler/mod.ts";
+import { balloonDriver } from "./balloon_driver.ts";
+import { defineGuest } from "./guest.ts";
+import { PAGE_SIZE } from "./hardware.ts";
+import { MAX_POOL_MIB, pagePool, POOL_OVERHEAD_MIB, poolPages, TABLE_1, TABLE_2, wholePages } from "./page_pool.ts";
+import { buildProtected, print } from "./runtime.ts";
+import { startTimer, ticks } from "./timer.ts";
+
+const TIMER_HZ = 100;
+const PAGE_SHIFT = Math.log2(PAGE_SIZE), WORD_MASK = PAGE_SIZE / 4 - 1;
+/** A block's contents: one word, its number times an odd factor, throughout. */
+const PATTERN_FACTOR = 0x9e37_79b1;
+
+export const filecache = defineGuest({
+  name: "filecache",
+  summary: "caches blocks of a file in all memory that its balloon leaves",
+  description:
+    "Reads blocks of 4 KiB of a file of `fileMib`, `readsPerTick` every 10 ms, the first ones more often than the " +
+    "last. A block that is not in its cache is made anew, in a page of the pool of `poolMib` or, when that is used up, in " +
+    "the page of a block that was not read for a while. Its balloon takes such pages, too: once a second it polls the " +
+    "hypervisor for the size. Every second it prints `filecache: N blocks cached, H hits, M misses`, counted anew each " +
+    "time, `seconds` times; a block whose contents are wrong ends the machine with `filecache: corrupt page P`. Needs " +
+    `${POOL_OVERHEAD_MIB} MiB more than the pool.`,
+  memoryMib: 32,
+  options: {
+    poolMib: { default: 28, min: 1, max: MAX_POOL_MIB, describe: "MiB of memory for the cache" },
+    fileMib: { default: 48, min: 1, max: MAX_POOL_MIB, describe: "MiB of the file" },
+    readsPerTick: { default: 40, min: 1, max: 10_000, describe: "blocks read every 10 ms" },
+    seconds: { default: 10, min: 1, describe: "seconds before it ends" },
+    pagesPerPoll: { default: 2048, min: 1, describe: "most pages that go into the balloon or come out in a poll" },
+    seed: { default: 1, describe: "seed of the order of pages and reads" },
+  },
+  build: ({ poolMib, fileMib, readsPerTick, seconds, pagesPerPoll, seed }) =>
+    buildProtected((asm) => {
+      asm.section("data", () => {
+        asm.align(4);
+        for (const name of ["hits", "misses", "cachedBlocks", "hand", "nextTick"]) asm.label(name).dd(0);
+        asm.label("nextPoll").dd(TIMER_HZ);
+      });
+      pagePool(asm, poolPages(poolMib), seed);
+      wholePages(asm, "filecache");
+      const pages = poolPages(poolMib + POOL_OVERHEAD_MIB);
+      balloonDriver(asm, { pages, pagesPerPoll, isBatched: true, allocate: "sparePage" });
+      asm.section("routines", () => {
+        readRoutine(asm, poolPages(fileMib));
+        spareRoutine(asm);
+        reportRoutine(asm);
+      });
+
+      asm.call("fillPool");
+      startTimer(asm, TIMER_HZ);
+      // Interrupts are off between the look at the clock and HLT, so that no tick slips through.
+      asm.label("loop").cli().mov(eax, ticks).cmp(eax, nextPoll).jae("poll").cmp(eax, nextTick).jae("work");
+      asm.sti().hlt().jmp("loop");
+      asm.label("work").inc(nextTick).sti().mov(esi, readsPerTick);
+      asm.label("read").push(esi).call("readBlock").pop(esi).dec(esi).jnz("read").jmp("loop");
+      asm.label("poll").add(nextPoll, TIMER_HZ).sti().call("pollBalloon").call("report");
+      asm.cmp(nextPoll, TIMER_HZ * (seconds + 1)).jb("loop");
+    }),
+});
+
+function readRoutine(asm: Assembler, blocks: number): void {
+  // readBlock: a block at random. The lesser of two numbers makes the first block of n the likeliest, the last the least.
+  asm.align(16).label("readBlock").call("randomBlock").mov(esi, edx).call("randomBlock").cmp(edx, esi).jae(
+    "read.chosen",
+  );
+  asm.mov(esi, edx).label("read.chosen").imul(ebx, esi, PATTERN_FACTOR).mov(eax, cacheEntry).test(eax, eax);
+  asm.jz("read.miss").inc(hits).or(cacheEntry, REFERENCED).shr(eax, 1);
+  // One word of the page is looked at, another one each time.
+  asm.mov(ecx, hits).and(ecx, WORD_MASK).mov(edx, eax).shl(edx, PAGE_SHIFT);
+  asm.cmp(mem32(edx, { index: ecx, scale: 4 }), ebx).jne("corrupt").ret();
+  asm.label("read.miss").inc(misses).push(esi).call("sparePage").pop(esi).test(eax, eax).jz("read.done");
+  asm.imul(ebx, esi, PATTERN_FACTOR).call("fillPage").lea(edx, mem32(eax, { index: eax })).mov(cacheEntry, edx);
+  asm.mov(ecx, cachedBlocks).mov(cachedBlock(ecx), esi).inc(cachedBlocks).label("read.done").ret();
+
+  asm.align(16).label("randomBlock").call("random").xor(edx, edx).mov(ecx, blocks).div(ecx).ret();
+}
+
+/** sparePage: page eax of the pool, or that of a block not read since the hand came by; 0 if there is neither. */
+function spareRoutine(asm: Assembler): void {
+  asm.align(16).label("sparePage").call("takePage").test(eax, eax).jnz("spare.done").cmp(cachedBlocks, 0).je(
+    "spare.done",
+  );
+  asm.label("spare.next").mov(ecx, hand).cmp(ecx, cachedBlocks).jb("spare.look").xor(ecx, ecx).label("spare.look");
+  asm.mov(esi, cachedBlock(ecx)).mov(eax, cacheEntry).inc(ecx).mov(hand, ecx).test(eax, REFERENCED).jz("spare.found");
+  asm.and(cacheEntry, ~REFERENCED).jmp("spare.next");
+  // The last block of the list takes the place of the one that goes, and is looked at next.
+  asm.label("spare.found").mov(cacheEntry, 0).shr(eax, 1).call("checkSpare").dec(hand).dec(cachedBlocks);
+  asm.mov(ecx, cachedBlocks).mov(edx, cachedBlock(ecx)).mov(ecx, hand).mov(cachedBlock(ecx), edx);
+  asm.label("spare.done").ret();
+
+  // A block that goes must be whole: page eax of block esi.
+  asm.align(16).label("checkSpare").imul(ebx, esi, PATTERN_FACTOR).jmp("checkPage");
+}
+
+function reportRoutine(asm: Assembler): void {
+  asm.align(16).label("report");
+  print(asm, "filecache: ");
+  asm.mov(eax, cachedBlocks).call("printDecimal");
+  print(asm, " blocks cached, ");
+  asm.mov(eax, hits).call("printDecimal");
+  print(asm, " hits, ");
+  asm.mov(eax, misses).call("printDecimal");
+  print(asm, " misses\n");
+  asm.mov(hits, 0).mov(misses, 0).ret();
+}
+
+/** A block's entry: number of its page times two, and whether it was read since the hand came by. 0: not cached. */
+const REFERENCED = 1;
+const hits = mem32(addr("hits"));
+const misses = mem32(addr("misses"));
+const cachedBlocks = mem32(addr("cachedBlocks"));
+const hand = mem32(addr("hand"));
+const nextTick = mem32(addr("nextTick"));
+const nextPoll = mem32(addr("nextPoll"));
+/** The entry of block esi. */
+const cacheEntry = mem32({ index: esi, scale: 4, disp: TABLE_1 });
+/** A block of those that are cached, in no order. */
+const cachedBlock = (index: typeof ecx) => mem32({ index, scale: 4, disp: TABLE_2 });
