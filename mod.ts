@@ -5,6 +5,8 @@ import { main } from "./cli/main.ts";
 
 export * from "./core/mod.ts";
 export * as memory from "./plugins/memory/mod.ts";
+export * as allocator from "./plugins/allocator/mod.ts";
+export * as swap from "./plugins/swap/mod.ts";
 export * as x86 from "./plugins/x86/mod.ts";
 export * as pc from "./plugins/pc/mod.ts";
 export * as bt from "./plugins/bt/mod.ts";

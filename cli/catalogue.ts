@@ -4,13 +4,19 @@
 import { toFileUrl } from "@std/path";
 import { type EventToken, InputError, type Plugin, type PluginUse, unknownName } from "../core/mod.ts";
 import * as core from "../core/mod.ts";
+import * as allocator from "../plugins/allocator/mod.ts";
+import * as balloon from "../plugins/balloon/mod.ts";
 import * as boot from "../plugins/boot/mod.ts";
 import * as bt from "../plugins/bt/mod.ts";
+import * as clockVictims from "../plugins/clock-victims/mod.ts";
 import * as console from "../plugins/console/mod.ts";
 import * as debug from "../plugins/debugger/mod.ts";
+import * as lruVictims from "../plugins/lru-victims/mod.ts";
 import * as memory from "../plugins/memory/mod.ts";
+import * as pageSharing from "../plugins/page-sharing/mod.ts";
 import * as pc from "../plugins/pc/mod.ts";
 import * as singleStep from "../plugins/single-step/mod.ts";
+import * as swap from "../plugins/swap/mod.ts";
 import * as symbols from "../plugins/symbols/mod.ts";
 import * as trace from "../plugins/trace/mod.ts";
 import * as vga from "../plugins/vga/mod.ts";
@@ -26,8 +32,9 @@ interface PluginModule {
 }
 
 const modules: readonly PluginModule[] = [
-  ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga],
-  ...[bt],
+  ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga, allocator, swap],
+  ...[bt, balloon, pageSharing],
+  ...[clockVictims, lruVictims],
   ...[symbols, trace, debug, singleStep],
 ];
 

@@ -9,8 +9,8 @@ import { DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES, DEFAULT_VM_MIB, MOST_HOS
 
 /** Longest turn of a VM. */
 const DEFAULT_QUANTUM_NS = 10e6;
-/** Machine memory beyond what the VMs may use, where nobody says how much there is. */
-const SPARE_MIB = 16;
+/** Machine memory beyond what the VMs may use, where nobody says how much there is, and the part of all that stays free. */
+const SPARE_MIB = 16, FREE_PART = 0.07;
 
 export interface HostOptions {
   /** Machine memory; default 256 MiB. */
@@ -96,7 +96,7 @@ export async function runVms(
 /** Machine memory that holds all that the VMs may use. */
 export function defaultHostMib(vms: readonly VmOptions[]): number {
   const wanted = vms.reduce((sum, vm) => sum + (vm.memoryMib ?? resolveGuest(vm.guest).memoryMib), 0);
-  return Math.min(MOST_HOST_MIB, wanted + SPARE_MIB);
+  return Math.min(MOST_HOST_MIB, Math.ceil((wanted + SPARE_MIB) / (1 - FREE_PART)));
 }
 
 interface ResolvedGuest {

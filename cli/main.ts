@@ -9,6 +9,7 @@ import { run, runCommand } from "./run.ts";
 import { Status, writeStderr } from "./session.ts";
 import { start, startCommand } from "./start.ts";
 import { suite, suiteCommand } from "./suite.ts";
+import { traps, trapsCommand } from "./traps.ts";
 import { vectors, vectorsCommand } from "./vectors.ts";
 import project from "../deno.json" with { type: "json" };
 
@@ -22,6 +23,7 @@ const commands: readonly Command[] = [
   { spec: runCommand, run },
   { spec: linuxCommand, run: linux },
   { spec: inspectCommand, run: inspect },
+  { spec: trapsCommand, run: traps },
   { spec: pluginsCommand, run: (given) => print(listPlugins(given)) },
   { spec: guestsCommand, run: () => print(listGuests()) },
   { spec: vectorsCommand, run: vectors },

@@ -2,6 +2,7 @@
 // "guest" in their names are modelled; `wallSeconds` alone is measured.
 
 import type { Host, Vm } from "../core/mod.ts";
+import * as allocator from "../plugins/allocator/mod.ts";
 import * as memory from "../plugins/memory/mod.ts";
 
 /** Memory of one VM in MiB. Fields of mechanisms that are not loaded are absent. */
@@ -29,11 +30,14 @@ export interface VmReport {
   readonly memory: VmMemoryReport;
 }
 
+/** Machine memory, and the state of what is free of it, where the allocator is loaded. */
+export type HostMemory = memory.HostMemoryReport & { readonly state?: allocator.ReclamationState };
+
 export interface RunReport {
   readonly instructions: number;
   readonly hostTimeNs: number;
   readonly wallSeconds: number;
-  readonly host: { readonly memory: memory.HostMemoryReport };
+  readonly host: { readonly memory: HostMemory };
   readonly vms: readonly VmReport[];
   /** Counters and gauges by plugin. */
   readonly plugins: Readonly<Record<string, Readonly<Record<string, number>>>>;
@@ -48,15 +52,21 @@ export function makeReport(host: Host, wallSeconds: number): RunReport {
     instructions: vms.reduce((sum, vm) => sum + vm.instructions, 0),
     hostTimeNs: host.clock.nowNs,
     wallSeconds,
-    host: { memory: host.service(memory.report).host() },
+    host: { memory: { ...host.service(memory.report).host(), state: allocationOf(host)?.state } },
     vms,
     plugins,
   };
 }
 
+function allocationOf(host: Host): allocator.Allocation | undefined {
+  return host.plugins.loaded.has("allocator") ? host.service(allocator.allocation) : undefined;
+}
+
 function reportVm(host: Host, vm: Vm): VmReport {
   const { memoryMib, minMib } = vm.config;
   const pages = host.service(memory.report).vm(vm);
+  const allocation = allocationOf(host)?.of(vm);
+  const mib = (pages: number) => pages / memory.FRAMES_PER_MIB;
   return {
     name: vm.name,
     instructions: vm.clock.steps,
@@ -68,12 +78,13 @@ function reportVm(host: Host, vm: Vm): VmReport {
     exitDetail: vm.exit?.detail,
     memory: {
       maxMib: memoryMib,
-      minMib,
-      allocatedMib: pages.allocatedPages / memory.FRAMES_PER_MIB,
-      targetMib: memoryMib,
-      balloonedMib: pages.balloonedPages / memory.FRAMES_PER_MIB,
-      sharedMib: pages.sharedPages / memory.FRAMES_PER_MIB,
-      swappedMib: pages.swappedPages / memory.FRAMES_PER_MIB,
+      minMib: allocation === undefined ? minMib : mib(allocation.minPages),
+      allocatedMib: mib(pages.allocatedPages),
+      targetMib: allocation === undefined ? memoryMib : mib(allocation.targetPages),
+      activeMib: allocation?.activePages === undefined ? undefined : mib(allocation.activePages),
+      balloonedMib: mib(pages.balloonedPages),
+      sharedMib: mib(pages.sharedPages),
+      swappedMib: mib(pages.swappedPages),
     },
   };
 }
@@ -91,6 +102,8 @@ const seriesColumns = [
   "sharedMib",
   "swappedMib",
   "hostFreeFrames",
+  "activeMib",
+  "hostState",
 ] as const;
 
 /** Samples of every VM at regular host times, a line each. */
@@ -113,6 +126,7 @@ export class SeriesRecorder {
         hostTimeNs: this.#sampledNs,
         vm: vm.name,
         hostFreeFrames: freeFrames,
+        hostState: allocationOf(this.host)?.state,
       };
       this.#lines.push(seriesColumns.map((column) => fields[column]).join(","));
     }

@@ -28,7 +28,7 @@ const DEFAULT_LOCKSTEP = "single-step";
 /** Options of every command that runs VMs. */
 export const runOptions: readonly OptionSpec[] = [
   { name: "memory", value: "SIZE", help: "the VM's memory: 128, 128M, 1G; default: what the guest asks for" },
-  { name: "host-memory", value: "SIZE", help: "machine memory; default: what the VMs may use and 16M" },
+  { name: "host-memory", value: "SIZE", help: "machine memory; default: room for all that the VMs may use" },
   { name: "plugins", value: "LIST", repeats: true, help: "plugins added to base: names and ./files.ts; none for base" },
   { name: "without", value: "LIST", repeats: true, help: "plugins left out" },
   {
@@ -73,8 +73,12 @@ export const runCommand: CommandSpec = {
     { name: "schema", help: "print the JSON Schema of CONFIG.json" },
   ],
   notes: `
-The serial console of one VM is standard input and output; with several VMs, lines carry the VM's name. In a terminal
-Ctrl-C goes to the guest and Ctrl-A x quits.
+The serial console of one VM is standard input and output; with several VMs, lines carry the VM's name, and standard
+error shows a table of all VMs at the end, and in a terminal all the time: memory in MiB, times in seconds of host time.
+In a terminal Ctrl-C goes to the guest and Ctrl-A x quits.
+
+Where VMs may use more memory than --host-memory, it is divided by shares within minMib and memoryMib, and pages go to a
+swap file; the options of the plugins allocator and swap say how.
 
 Exit status: 0 success, 2 bad usage or input, 3 a VM died, 70 a failure of Ballast, 124 timeout, 130 interrupted; a
 guest's debug-exit port gives (value << 1) | 1.`,

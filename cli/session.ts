@@ -10,6 +10,7 @@ import { makeReport, SeriesRecorder } from "./report.ts";
 import { InputPump } from "./stdin.ts";
 import { writeUserFile } from "./files.ts";
 import { Pace } from "./pace.ts";
+import { LiveTable, summarize } from "./summary.ts";
 
 /** What ends a run, and what is written about it. */
 export interface SessionOptions {
@@ -55,10 +56,14 @@ class Session {
   #stopped: () => void = () => {};
   readonly #whenStopped = new Promise<void>((resolve) => this.#stopped = resolve);
   readonly #series: SeriesRecorder | undefined;
+  /** Of many VMs, on a terminal. */
+  readonly #table: LiveTable | undefined;
 
   constructor(readonly host: Host, readonly options: SessionOptions) {
     this.#writer = new console.ConsoleWriter(host.vms.length > 1, (bytes) => this.#writeStdout(bytes));
     this.#series = options.seriesPath === undefined ? undefined : new SeriesRecorder(host);
+    const isLive = host.vms.length > 1 && Deno.stderr.isTerminal();
+    this.#table = isLive ? new LiveTable(host, writeStderr, () => performance.now()) : undefined;
     host.load({ plugin: this.#listeners() });
     for (const vm of host.vms) this.#setCheckpoint(vm);
   }
@@ -86,11 +91,13 @@ class Session {
       for (const signal of signals) Deno.removeSignalListener(signal, interrupt);
       for (const vm of host.vms) this.#writer.finish(vm);
       this.#writer.flush();
+      this.#table?.erase();
       await options.tools?.close();
     }
     if (options.showsScreen) this.#showScreens();
     const reason = this.#ending === undefined && this.#untilFound.size === 0 ? "limit" : "stopped";
     for (const vm of host.vms) vm.end({ reason, status: Status.success });
+    if (host.vms.length > 1) writeStderr(summarize(host, makeReport(host, 0)));
     await this.#writeResults((performance.now() - startedMs) / 1000);
     return this.#status();
   }
@@ -115,6 +122,7 @@ class Session {
     const endNs = options.forSeconds === undefined ? Infinity : options.forSeconds * NS_PER_SECOND;
     const breathe = async () => {
       this.#writer.flush();
+      this.#table?.refresh();
       pump?.refill();
       await nextMacrotask();
     };
@@ -229,6 +237,7 @@ class Session {
 
   /** Once nobody reads the output, the run is over. */
   #writeStdout(bytes: Uint8Array): number {
+    this.#table?.erase();
     try {
       return Deno.stdout.writeSync(bytes);
     } catch (cause) {

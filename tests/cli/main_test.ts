@@ -46,7 +46,11 @@ const refusals: readonly [string, readonly string[], string][] = [
   ["a missing kernel", ["run", "--kernel", "/nonexistent"], "kernel /nonexistent: no such file"],
   ["an initrd without a kernel", ["run", "--guest", "hello", "--initrd", "x"], "initrd and append need a kernel"],
   ["a bad size", ["run", "--guest", "hello", "--memory", "12Q"], 'option --memory: "12Q"; expected a size'],
-  ["too much memory", ["run", "--guest", "hello", "--memory", "8", "--host-memory", "4"], "is not admitted"],
+  [
+    "memory that neither the machine nor the swap file holds",
+    ["run", "--guest", "hello", "--memory", "8", "--host-memory", "4", "--set", "swap.sizeMib=4"],
+    "is not admitted: its memory less its minimum comes to 8 - 0 = 8 MiB, and of the swap file are unreserved 4 - 0",
+  ],
   ["a missing configuration", ["run", "nonexistent.json"], "nonexistent.json: no such file"],
   ["an option that a configuration has", ["run", "c.json", "--guest", "hello"], "option --guest describes one VM"],
   [

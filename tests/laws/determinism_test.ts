@@ -42,6 +42,11 @@ async function trace({ plugins }: PluginSet, seed: number, breathe?: () => Promi
   return { events, report: makeReport(host, 0) };
 }
 
+/** A report without what is measured by the wall clock, whose names say so. */
+function modelled(report: unknown): unknown {
+  return JSON.parse(JSON.stringify(report, (name, value) => name.startsWith("wall") ? undefined : value));
+}
+
 /** Waits long enough for every clock of the wall to have moved. */
 async function dawdle(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 15));
@@ -55,7 +60,7 @@ for (const set of pluginSets) {
     const differs = first.events.findIndex((event, i) => event !== second.events[i]);
     assertEquals(differs < 0 ? undefined : [first.events[differs], second.events[differs]], undefined);
     assertEquals(second.events.length, first.events.length);
-    assertEquals(second.report, first.report);
+    assertEquals(modelled(second.report), modelled(first.report));
   });
 }
 

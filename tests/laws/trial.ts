@@ -16,11 +16,16 @@ export interface Subject {
 
 export const subjects: readonly Subject[] = [
   { use: "alu", options: { iterations: 20_000 } },
+  { use: "balloon", options: { poolMib: 1, workingSetMib: 1, seconds: 1, passMs: 50 } },
+  { use: "churn", options: { poolMib: 1, slotsMib: 1, changesPerTick: 2, seconds: 1 } },
+  { use: "filecache", options: { poolMib: 1, fileMib: 1, readsPerTick: 2, seconds: 1 } },
   { use: "hello", options: {} },
   { use: "idle", options: { ticks: 20, hz: 100 } },
   { use: "isprime", options: { n: 104_729 } },
+  { use: "nanobench", options: { rounds: 30 } },
   { use: "pagetable", options: { rounds: 20 } },
   { use: "privileged", options: { iterations: 300 } },
+  { use: "rewriter", options: { rewrites: 1000, places: 40 } },
   { use: "toucher", options: { schedule: "0:20,3:60,1:20,4:40", passMs: 20 } },
 ];
 
@@ -49,6 +54,8 @@ export interface Computed {
 
 /** Steps between state hashes. */
 const HASH_EVERY_STEPS = 20_000;
+/** Memory of guests that need less with these options than by default. */
+const MEMORY_MIB = new Map([["toucher", 12], ["balloon", 8], ["churn", 8], ["filecache", 8]]);
 /** Machine memory for the guest and its companions. */
 const HOST_MIB = 96;
 
@@ -107,6 +114,5 @@ function start(subject: Subject, conditions: Conditions, isLast = false) {
 }
 
 function vmOptions({ use, options }: Subject): VmOptions {
-  const memoryMib = use === "toucher" ? 12 : findGuest(use)?.memoryMib;
-  return { guest: { use, options }, memoryMib };
+  return { guest: { use, options }, memoryMib: MEMORY_MIB.get(use) ?? findGuest(use)?.memoryMib };
 }
