@@ -354,7 +354,9 @@ export class Translator {
     syncLevel(cpu);
     const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
     if (address === -1) this.#callOuts.noteMiss(cpu, linear);
-    return address;
+    // Filling the page may have ended the turn: memory was short, or a disk failed.
+    const { clock } = cpu.vm;
+    return clock.deadlineSteps <= clock.steps ? -1 : address;
   };
 }
 

@@ -192,7 +192,11 @@ function regionOf(units: readonly Unit[], indexOf: ReadonlyMap<number, number>, 
   const first = [0, ...[...returns].flatMap((offset) => indexOf.get(offset) ?? [])].filter(isFirst);
   // After a turn's end the interpreter goes on until a head: heads are entries too, so that it does not go on for long.
   const { checkpoints } = findFlow(graph(first), MOST_STEPS);
-  const entries = [...first, ...checkpoints].filter(isFirst);
+  // So are those of loops that control leaves on the way, by a call or an emulated instruction.
+  const targets = units.flatMap(({ offset, taken }) =>
+    taken !== undefined && taken <= offset ? indexOf.get(taken) ?? [] : []
+  );
+  const entries = [...first, ...checkpoints, ...targets].filter(isFirst);
   return { units, indexOf, entries, flow: findFlow(graph(entries), MOST_STEPS) };
 }
 
