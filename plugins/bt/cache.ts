@@ -19,7 +19,7 @@ export interface Fragment {
   readonly mode: number;
   /** Its place in the table. */
   readonly slot: number;
-  readonly units: readonly Unit[];
+  readonly units: readonly Pick<Unit, "offset" | "end">[];
   /** Size of its module. */
   readonly emittedBytes: number;
   /** Numbers of its exits (emit/exit_sites.ts). */

@@ -285,7 +285,10 @@ export class Translator {
     const emittedBytes = module.length;
     cache.makeRoom(emittedBytes);
     this.#instantiate(module);
-    const entry = cache.install({ mpn, linearPage, mode, slot, units, emittedBytes, sites, vmIds: [vmId] }, region);
+    // Where the code lies is all that is kept of it: decoded instructions would be most of what a translation takes.
+    const spans = units.map(({ offset, end }) => ({ offset, end }));
+    const fragment = { mpn, linearPage, mode, slot, units: spans, emittedBytes, sites, vmIds: [vmId] };
+    const entry = cache.install(fragment, region);
     for (const index of region.entries) {
       const block = this.interpreter.blocks.find((mpn << 12) | units[index].offset, mode & ~L.MODE_USER);
       if (block !== undefined) block.isTranslated = true;
@@ -331,6 +334,8 @@ export class Translator {
     const tlb = L.INSTRUCTION_TLB + words[L.INSTRUCTION_BANK >> 2] +
       ((eip >>> 12) & (L.INSTRUCTION_BANK_BYTES / 16 - 1)) * 16;
     if (words[tlb >> 2] !== (eip & 0xfffff000)) {
+      // A stop for a tool must not be thrown through translated code, whose steps would be lost: the dispatcher fetches.
+      if (cpu.mmu.stopsFetches) return -1;
       syncLevel(cpu);
       if (!this.#fetches(cpu, eip)) return -1;
     }
