@@ -116,6 +116,6 @@ Deno.test("the code that bt emits is the same to the byte with the plugin loaded
     await host.run();
     emitted.push(log);
   }
-  assert(emitted[0].length > 20, `${emitted[0].length} regions`);
+  assert(emitted[0].length >= 10, `${emitted[0].length} regions`);
   assertEquals(emitted[1], emitted[0]);
 });
