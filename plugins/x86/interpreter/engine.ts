@@ -96,7 +96,7 @@ export class Interpreter implements Engine {
     const { clock } = vm;
     const { deadlineSteps } = clock;
     clock.deadlineSteps = clock.steps + 1;
-    const completed = this.#runBlock(this.processorOf(vm), clock);
+    const completed = this.#runBlock(this.processorOf(vm), clock, 1);
     clock.deadlineSteps = deadlineSteps;
     clock.reschedule();
     return completed;
@@ -115,7 +115,12 @@ export class Interpreter implements Engine {
       const flat = (cpu.mode & Mode.flat) !== 0;
       if (!flat && eip >>> 0 > r[CS_LIMIT] >>> 0) cpu.raise(S.Vector.generalProtection, 0);
       const mpn = cpu.mmu.fetchFrame(linear);
-      const found = mpn < 0 ? undefined : this.blocks.find((mpn << 12) | (linear & 0xfff), cpu.mode);
+      const address = (mpn << 12) | (linear & 0xfff);
+      const found = mpn < 0
+        ? undefined
+        : most === 1
+        ? this.blocks.findSingle(address, cpu.mode)
+        : this.blocks.find(address, cpu.mode);
       const block = found ?? this.#crossing(cpu, linear);
       let count = block.operations.length;
       if (count > most) count = most;
