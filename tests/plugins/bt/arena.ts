@@ -61,8 +61,10 @@ export class Arena {
   begin(start: Start): void {
     const image = imageOf(start);
     for (let ppn = 0; ppn < this.memory.pages; ppn++) {
+      const present = this.#words(ppn);
+      if (present === undefined && isBlank[ppn]) continue;
       const wanted = image.subarray(ppn * L.PAGE / 4, (ppn + 1) * L.PAGE / 4);
-      if (!sameWords(this.#words(ppn), wanted)) this.memory.write(ppn * L.PAGE, bytesOf(wanted));
+      if (!sameWords(present, wanted)) this.memory.write(ppn * L.PAGE, bytesOf(wanted));
     }
     this.vm.exit = undefined;
     this.vm.state = "ready";
@@ -129,6 +131,12 @@ function bytesOf(words: Int32Array): Uint8Array {
 
 const system = imageOfSystem();
 const image = new Int32Array(system.length);
+/** The pages that are zeros at the start of every case. */
+const isBlank = Array.from({ length: system.length * 4 / L.PAGE }, (_, ppn) => {
+  const isIn = (start: number, bytes: number) => ppn * L.PAGE >= start && ppn * L.PAGE < start + bytes;
+  return !isIn(L.CODE, L.CODE_BYTES) && !isIn(L.DATA, DATA_WORDS.length * 4) &&
+    system.subarray(ppn * L.PAGE / 4, (ppn + 1) * L.PAGE / 4).every((word) => word === 0);
+});
 
 /** Guest-physical memory at the start of a case; valid until the next call. */
 function imageOf({ code, entry }: Start): Int32Array {

@@ -1,5 +1,6 @@
 // Random code for comparing engines: sequences over the whole opcode table with prefixes, operands that meet every kind of
-// page of the arena, jumps among the code's own slots, and stores into it. One seed gives one case.
+// page of the arena, jumps among the code's own slots, and stores into it. One seed gives one code, another the state in
+// which it begins.
 
 import { Random } from "../../../core/mod.ts";
 import { emitterOf } from "../../../plugins/bt/emit/instructions.ts";
@@ -19,9 +20,9 @@ export interface RandomCase {
   readonly parts: readonly (readonly [offset: number, length: number])[];
 }
 
-/** The case of a seed. */
-export function randomCase(seed: string): RandomCase {
-  return new CaseMaker(seed).make();
+/** The case of the code of one seed, which begins in the state of another. */
+export function randomCase(codeSeed: string, startSeed: string): RandomCase {
+  return new CaseMaker(codeSeed, startSeed).make();
 }
 
 const MOST_SLOTS = 24, MOST_STEPS = 400, MOST_STOPS = 6;
@@ -68,7 +69,7 @@ const wildPages = [
 ];
 
 class CaseMaker {
-  readonly random: Random;
+  random: Random;
   readonly bits: 16 | 32;
   readonly code: number[] = [];
   readonly parts: [number, number][] = [];
@@ -79,8 +80,8 @@ class CaseMaker {
   /** Mostly SIMD instructions, under some MXCSR. */
   readonly isSimd: boolean;
 
-  constructor(readonly seed: string) {
-    this.random = new Random(seed);
+  constructor(readonly codeSeed: string, readonly startSeed: string) {
+    this.random = new Random(codeSeed);
     this.bits = this.oneIn(25) ? 16 : 32;
     this.isCalm = !this.oneIn(3);
     this.isSimd = this.oneIn(3);
@@ -96,10 +97,11 @@ class CaseMaker {
   }
 
   make(): RandomCase {
-    const { random, bits } = this;
+    const { bits } = this;
     if (this.isSimd && bits === 32) this.#setMxcsr();
     while (this.code.length < this.slots * L.SLOT) this.#slot();
     this.#put(this.#jump(0xe9, this.oneIn(4) ? this.#target() : L.CODE + this.entry));
+    const random = this.random = new Random(`${this.startSeed} start`);
     const registers = Array.from({ length: 8 }, () => this.#value());
     if (!this.oneIn(20)) registers[4] = L.STACK + 64 + random.below(L.STACK_BYTES - 128) & (this.oneIn(8) ? -1 : ~3);
     const stops: number[] = [];
@@ -119,7 +121,7 @@ class CaseMaker {
       entry: this.entry,
       code: Uint8Array.from(this.code),
     };
-    return { seed: this.seed, start, stops, parts: this.parts };
+    return { seed: `${this.codeSeed} from ${this.startSeed}`, start, stops, parts: this.parts };
   }
 
   oneIn(count: number): boolean {
