@@ -140,6 +140,9 @@ export default definePlugin({
       });
       sampler.add(vm);
       stats.gauge(`${vm.name}.targetMib`, "MiB", () => snapshotOf(vm).targetPages / memory.FRAMES_PER_MIB);
+      for (const name of ["slow", "fast", "current"] as const) {
+        stats.gauge(`${vm.name}.${name}ActivePercent`, "%", () => sampler.averagesOf(vm)[name] * PERCENT);
+      }
       reclaimer.rebalance();
     });
 

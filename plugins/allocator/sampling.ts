@@ -69,6 +69,14 @@ export class ActivitySampler {
     return Math.max(slow, fast, fast + this.options.fastGain * (touched / sampled - fast));
   }
 
+  /** The averages by themselves, and the part of the sample used in the present period; zeros while nothing is known. */
+  averagesOf(vm: Vm): { readonly slow: number; readonly fast: number; readonly current: number } {
+    const estimate = this.#estimates.get(vm);
+    if (estimate?.slow === undefined) return { slow: 0, fast: 0, current: 0 };
+    this.#count(vm, estimate);
+    return { slow: estimate.slow, fast: estimate.fast, current: estimate.touched / estimate.sampled };
+  }
+
   #begin(vm: Vm, estimate: Estimate): void {
     const chosen = this.pages.sample(vm, this.options.pages, (bound) => this.below(vm, bound));
     for (const ppn of chosen) this.pages.testAndClearAccessed(vm, ppn);
