@@ -1,6 +1,7 @@
 // The command line: finds the command, prints help, and turns errors into one line and an exit status.
 
 import { InputError, unknownName } from "../core/mod.ts";
+import { compareCommand, experimentCommand, experimentsCommand } from "./experiment_commands.ts";
 import { inspect, inspectCommand } from "./inspect.ts";
 import { guestsCommand, listGuests, listPlugins, pluginsCommand } from "./lists.ts";
 import { linux, linuxCommand } from "./linux.ts";
@@ -24,11 +25,19 @@ const commands: readonly Command[] = [
   { spec: linuxCommand, run: linux },
   { spec: inspectCommand, run: inspect },
   { spec: trapsCommand, run: traps },
+  { spec: experimentCommand, run: async (given) => (await experimenting()).experiment(given) },
+  { spec: experimentsCommand, run: async () => print((await experimenting()).listExperiments()) },
+  { spec: compareCommand, run: async (given) => (await experimenting()).compare(given) },
   { spec: pluginsCommand, run: (given) => print(listPlugins(given)) },
   { spec: guestsCommand, run: () => print(listGuests()) },
   { spec: vectorsCommand, run: vectors },
   { spec: suiteCommand, run: suite },
 ];
+
+/** Loaded where it is asked for alone: it brings every experiment with it. */
+async function experimenting() {
+  return await import("./experiment.ts");
+}
 
 /** Runs a command line; returns the exit status. Prints errors itself and throws nothing. */
 export async function main(args: readonly string[]): Promise<number> {

@@ -15,6 +15,8 @@ export type Requirements = ReadonlyMap<string, readonly string[]>;
 /** Folders that hold nothing of ours. */
 const FOREIGN = new Set([".git", "node_modules", "cache", "out"]);
 
+const EXPERIMENTS = "bench/experiments/mod.ts", FRAMEWORK = "bench/experiments/framework/";
+
 /** Every file below a folder, relative to it, in order. */
 export function* filesBelow(root: string, folder = ""): Generator<string> {
   const entries = [...Deno.readDirSync(join(root, folder))].toSorted((a, b) => a.name < b.name ? -1 : 1);
@@ -69,6 +71,13 @@ export function objection({ from, to, isBare }: Arrow, requirements: Requirement
   if (source.layer === "plugins") return pluginObjection(source.name, to, requirements);
   if (source.layer === "tests") return undefined;
   if (target.layer === "tests") return "only tests import tests";
+  // Of the benches, the command line knows the catalogue of experiments and no more.
+  if (source.layer !== "bench" && target.layer === "bench" && !(source.layer === "cli" && to === EXPERIMENTS)) {
+    return `benches are programs of their own; only cli/ imports ${EXPERIMENTS}`;
+  }
+  if (from.startsWith(FRAMEWORK) && to.startsWith("bench/experiments/") && !to.startsWith(FRAMEWORK)) {
+    return "the framework knows no experiment";
+  }
   if (target.layer === "plugins" && !isComposer(source.layer)) return "only mod.ts and cli/ compose plugins";
   return undefined;
 }

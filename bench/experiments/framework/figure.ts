@@ -1,0 +1,203 @@
+// Figures as data, and their drawing as SVG. The paper's, the model's and our own series are told apart by dash and marker, what
+// they show by colour, from a palette that colour-blind readers can tell apart (Okabe and Ito, 2008).
+
+export interface Axis {
+  readonly name: string;
+  readonly min?: number;
+  readonly max?: number;
+}
+
+/** Whose series it is. */
+export type Origin = "measured" | "paper" | "model";
+
+export interface FigureSeries {
+  readonly name: string;
+  readonly origin: Origin;
+  /** Place in the palette: the same for the same quantity, whoever says it. */
+  readonly colour: number;
+  /** `points` are not joined; a `line` of few points, not ours, has markers too. */
+  readonly shape: "line" | "steps" | "points" | "bars";
+  /** x (or the number of the category) and y. */
+  readonly points: readonly (readonly [x: number, y: number | null])[];
+  readonly isFilled?: boolean;
+}
+
+export interface Panel {
+  readonly title: string;
+  readonly x: Axis;
+  readonly y: Axis;
+  /** Names along x, where it counts no quantity. */
+  readonly categories?: readonly string[];
+  readonly series: readonly FigureSeries[];
+  /** Vertical lines with a word. */
+  readonly marks?: readonly { readonly x: number; readonly text: string }[];
+}
+
+export interface Figure {
+  readonly title: string;
+  readonly panels: readonly Panel[];
+  /** Panels side by side; default 1. */
+  readonly columns?: number;
+  readonly panelHeight?: number;
+}
+
+/** Black comes last: it is for what stands apart. */
+const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"];
+/** A line with more points than this has no markers. */
+const MOST_SYMBOLS = 40;
+const WIDTH = 900, PANEL_HEIGHT = 360, TITLE_HEIGHT = 44;
+const LEFT = 66, RIGHT = 24, PANEL_TITLE = 30, LEGEND_ROW = 20, BOTTOM = 52;
+/** Characters of a legend that fit a row, roughly. */
+const LEGEND_CHARACTER = 7.4, LEGEND_GAP = 24, LEGEND_ICON = 28 + 8 + LEGEND_GAP;
+const FONT = "sans-serif";
+
+/** Draws a figure. */
+export async function drawFigure(figure: Figure): Promise<string> {
+  // Loaded here alone: it is large, and looks at the environment.
+  const echarts = await import("echarts");
+  const columns = figure.columns ?? 1, rows = Math.ceil(figure.panels.length / columns);
+  const panelHeight = figure.panelHeight ?? PANEL_HEIGHT;
+  const height = TITLE_HEIGHT + rows * panelHeight;
+  const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
+  const places = figure.panels.map((_, i) => {
+    const width = WIDTH / columns;
+    return { left: (i % columns) * width, top: TITLE_HEIGHT + Math.floor(i / columns) * panelHeight, width };
+  });
+  const legends = figure.panels.map((panel, i) => legendOf(panel, places[i]));
+  chart.setOption({
+    animation: false,
+    backgroundColor: "#ffffff",
+    textStyle: { fontFamily: FONT },
+    title: [
+      { text: figure.title, left: "center", top: 10, textStyle: { fontSize: 17, fontWeight: "bold", color: "#000" } },
+      ...figure.panels.map((panel, i) => ({
+        text: panel.title,
+        left: places[i].left + LEFT,
+        top: places[i].top + 2,
+        textStyle: { fontSize: 13, fontWeight: "bold", color: "#222" },
+      })),
+    ],
+    legend: legends.flatMap(({ options }) => options),
+    grid: places.map(({ left, top, width }, i) => ({
+      left: left + LEFT,
+      top: top + PANEL_TITLE + legends[i].height,
+      width: width - LEFT - RIGHT,
+      height: panelHeight - PANEL_TITLE - legends[i].height - BOTTOM,
+    })),
+    xAxis: figure.panels.map((panel, i) => ({
+      gridIndex: i,
+      type: panel.categories === undefined ? "value" : "category",
+      data: panel.categories,
+      ...axisOption(panel.x, 28),
+      splitLine: { show: false },
+    })),
+    yAxis: figure.panels.map((panel, i) => ({ gridIndex: i, type: "value", ...axisOption(panel.y, 44) })),
+    series: figure.panels.flatMap((panel, i) => panel.series.map((series, at) => seriesOption(panel, series, i, at))),
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose();
+  return svg;
+}
+
+function axisOption({ name, min, max }: Axis, nameGap: number) {
+  return {
+    name,
+    min,
+    max,
+    nameLocation: "middle",
+    nameGap,
+    nameTextStyle: { fontSize: 12, color: "#222" },
+    axisLabel: { fontSize: 11, color: "#222" },
+    axisLine: { show: true, lineStyle: { color: "#444" } },
+    axisTick: { show: true },
+    splitLine: { lineStyle: { color: "#e6e6e6" } },
+  };
+}
+
+/** A panel's legend above it, in as many rows as its names need, each a legend of its own. */
+function legendOf(panel: Panel, { left, top, width }: { left: number; top: number; width: number }) {
+  const room = width - LEFT - RIGHT, rows: FigureSeries[][] = [[]];
+  let used = 0;
+  for (const series of panel.series) {
+    const needed = LEGEND_ICON + series.name.length * LEGEND_CHARACTER;
+    if (used > 0 && used + needed > room) {
+      rows.push([]);
+      used = 0;
+    }
+    rows[rows.length - 1].push(series);
+    used += needed;
+  }
+  const options = rows.map((row, i) => ({
+    data: row.map((series) => ({ name: series.name, icon: legendIcon(series) })),
+    left: left + LEFT,
+    top: top + PANEL_TITLE - 8 + i * LEGEND_ROW,
+    itemWidth: 28,
+    itemHeight: 10,
+    itemGap: LEGEND_GAP,
+    textStyle: { fontSize: 11.5, color: "#111" },
+  }));
+  return { options, height: rows.length * LEGEND_ROW + 4 };
+}
+
+/** A line is a line, an area a box; what has markers shows them. */
+function legendIcon(series: FigureSeries): string | undefined {
+  if (series.isFilled || series.shape === "bars") return "rect";
+  return hasSymbols(series) || series.origin !== "measured" ? undefined : "path://M0 0H28V3H0Z";
+}
+
+function hasSymbols({ shape, origin, points }: FigureSeries): boolean {
+  return shape === "points" || (origin !== "measured" && points.length <= MOST_SYMBOLS);
+}
+
+function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, index: number) {
+  const { name, origin, shape, points, isFilled } = series;
+  const colour = PALETTE[series.colour % PALETTE.length];
+  const isLine = shape === "line" || shape === "steps";
+  const common = {
+    name,
+    xAxisIndex: panelIndex,
+    yAxisIndex: panelIndex,
+    data: points.map(([x, y]) => panel.categories === undefined ? [x, y] : [panel.categories[x], y]),
+    itemStyle: { color: colour, borderColor: colour, borderWidth: 1.5 },
+    markLine: index > 0 || panel.marks === undefined ? undefined : {
+      silent: true,
+      symbol: "none",
+      lineStyle: { color: "#666", type: "dashed", width: 1 },
+      label: { fontSize: 11, color: "#333", position: "end", formatter: "{b}" },
+      data: panel.marks.map(({ x, text }) => ({ xAxis: x, name: text })),
+    },
+  };
+  if (shape === "bars") {
+    const paper = { color: "#fff", borderColor: colour, borderWidth: 2, borderType: "dashed" };
+    const model = { color: "#ddd", borderColor: colour, borderWidth: 1.5, borderType: "dotted" };
+    const style = origin === "measured" ? { color: colour } : origin === "paper" ? paper : model;
+    return { ...common, type: "bar", barMaxWidth: 34, itemStyle: style, label: barLabel() };
+  }
+  return {
+    ...common,
+    type: "line",
+    step: shape === "steps" ? "end" : undefined,
+    symbol: hasSymbols(series) ? { measured: "circle", paper: "emptyCircle", model: "emptyDiamond" }[origin] : "none",
+    symbolSize: 8,
+    lineStyle: {
+      color: colour,
+      width: isLine ? (origin === "measured" ? 2 : 1.5) : 0,
+      type: { measured: "solid", paper: "dashed", model: "dotted" }[origin],
+    },
+    areaStyle: isFilled ? { color: colour, opacity: 0.14 } : undefined,
+    connectNulls: false,
+  };
+}
+
+function barLabel() {
+  return {
+    show: true,
+    position: "top",
+    fontSize: 10,
+    color: "#222",
+    formatter: ({ value }: { value: unknown }) => {
+      const y = Array.isArray(value) ? value[1] : value;
+      return typeof y === "number" ? String(Number(y.toPrecision(3))) : "";
+    },
+  };
+}
