@@ -17,7 +17,15 @@ import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
 import { x87Functions } from "./emit/x87_runtime.ts";
 import { type SensitiveChoice, sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
-import { COUNT_SHIFT, enterFunction, gotoFunction, KNOWN_IMPORT, REGION_TYPE, TYPES } from "./runtime.ts";
+import {
+  COUNT_SHIFT,
+  enterFunction,
+  gotoFunction,
+  KNOWN_IMPORT,
+  leaveFunction,
+  REGION_TYPE,
+  TYPES,
+} from "./runtime.ts";
 import { type StatisticName, TranslatorStatistics } from "./statistics.ts";
 import {
   interruptFunction,
@@ -41,6 +49,8 @@ export interface TranslatorOptions {
   readonly regionUnits: number;
   /** KiB of emitted code kept at the most; the oldest translations go first. */
   readonly cacheKib: number;
+  /** Whether translations go on to each other; if not, each leaves to the run loop, which looks for the next. */
+  readonly chaining: boolean;
   /** How each class of sensitive instructions is handled. */
   readonly forms: SensitiveForms;
 }
@@ -87,7 +97,8 @@ export class Translator {
     this.#choose = sensitiveChoice(options.forms);
     const functions = Object.entries(RUNTIME).map(([exported, body]) => {
       const type = IMPORTS.find(({ name }) => name === exported)?.type ?? REGION_TYPE;
-      return { type, body: body(), exported };
+      const isGoto = exported === "goto";
+      return { type, body: isGoto && !options.chaining ? leaveFunction() : body(), exported };
     });
     const x87 = x87Functions().map(({ name, body }, index) => ({ type: X87_TYPE + index, body, exported: name }));
     this.#runtime = {

@@ -29,6 +29,9 @@ export default definePlugin({
     unitInstructions: z.int().min(1).max(64).default(12).describe("most instructions of a translation unit"),
     regionUnits: z.int().min(1).max(250).default(32).describe("most translation units of a region; 1: no regions"),
     cacheKib: z.int().min(1).max(1 << 20).default(65536).describe("KiB of emitted code in the translation cache"),
+    chaining: z.boolean().default(true).describe(
+      "translations go on to each other; false: each leaves to the run loop",
+    ),
     ...formOptions(),
   }),
   setup({ service, port, provide, options, stats }) {

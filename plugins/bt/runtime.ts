@@ -94,3 +94,8 @@ export function gotoFunction(): FunctionBody {
   f.constant(0);
   return f;
 }
+
+/** Instead of `goto` where translations are not to be chained: returns to the run loop, whatever is at EIP. */
+export function leaveFunction(): FunctionBody {
+  return new FunctionBody(1).constant(0);
+}

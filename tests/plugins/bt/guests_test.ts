@@ -18,7 +18,7 @@ const CLOSE_STATES = 120;
 /** Guests that are interpreted throughout. */
 const REAL_MODE = ["hello"];
 
-type Options = Readonly<Record<string, number>>;
+type Options = Readonly<Record<string, number | boolean>>;
 
 /** An engine: options of the translator, or undefined for the interpreter. */
 type Choice = Options | undefined;
@@ -30,6 +30,7 @@ const translators: readonly Options[] = [
   { threshold: 0, unitInstructions: 1, regionUnits: 1 },
   { threshold: 1, unitInstructions: 3 },
   { threshold: 0, regionUnits: 4, cacheKib: 16 },
+  { threshold: 0, regionUnits: 1, chaining: false },
 ];
 
 /** A state: the VM's steps and its hash. */

@@ -9,10 +9,10 @@ import { STATISTICS, TranslatorStatistics } from "../../../plugins/bt/statistics
 import { findUnit } from "../../../plugins/bt/units.ts";
 import { engine } from "../../../plugins/x86/mod.ts";
 
-type Options = Readonly<Record<string, number | string>>;
+type Options = Readonly<Record<string, number | string | boolean>>;
 
 /** A guest's run to its end on a translator with these options. */
-async function run(use: string, guestOptions: Options, options: Options = {}): Promise<Host> {
+async function run(use: string, guestOptions: Readonly<Record<string, number>>, options: Options = {}): Promise<Host> {
   const plugins = [{ plugin: bt, options: { threshold: 0, ...options } }];
   const host = createHost({ memoryMib: 32, quantumNs: 1e6, plugins });
   addVm(host, { guest: { use, options: guestOptions } });
@@ -98,6 +98,13 @@ Deno.test("the way from unit to unit is chained: entries by the run loop stay fe
   assert(long.dispatches - short.dispatches < 300, `${long.dispatches - short.dispatches} more dispatches`);
   assert(long.chainRate > 0.98);
   assertEquals(long.chainRate, long.chained / (long.chained + long.dispatches));
+});
+
+Deno.test("without chaining and regions every unit is entered by the run loop", async () => {
+  const figures = published(await run("isprime", { n: 1009 }, { regionUnits: 1, chaining: false }));
+  const chained = published(await run("isprime", { n: 1009 }, { regionUnits: 1 }));
+  assertEquals(figures.chained, 0);
+  assertEquals(figures.dispatches, chained.dispatches + chained.chained);
 });
 
 Deno.test("a loop within a region is no entry", async () => {
