@@ -40,7 +40,8 @@ export class CoprocessorError implements StateOwner, ByteDevice {
   restore(saved: Saved): void {
     const state = saved as { ferr: boolean; latched: boolean };
     this.#ferr = state.ferr;
-    this.#latch(state.latched);
+    // The controllers know their inputs' levels, which this latch need not be alone in driving.
+    this.#latched = state.latched;
   }
   hash(hasher: Hasher): void {
     hasher.word(Number(this.#ferr) | (Number(this.#latched) << 1));

@@ -56,3 +56,11 @@ Deno.test("a write to a test line's port raises that interrupt", () => {
   bus.out(TEST_LINES + LINE, 1, 4);
   assertEquals([bus.interrupt, bus.controller?.acknowledge()], [true, VECTOR]);
 });
+
+Deno.test("a line that is high keeps its level through save and restore, though the coprocessor's latch drives it low", () => {
+  const { bus, board } = makeBoard(true), other = makeBoard(true);
+  const COPROCESSOR_LINE = 13;
+  bus.out(TEST_LINES + COPROCESSOR_LINE, 1, 1);
+  other.board.restore(board.save());
+  assertEquals(hashOf(other.board), hashOf(board));
+});
