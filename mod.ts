@@ -21,6 +21,7 @@ export * as trace from "./plugins/trace/mod.ts";
 export * as debugging from "./plugins/debugger/mod.ts";
 export * from "./cli/machine.ts";
 export { builtinPlugins, choosePlugins, loadPlugin, type PluginChoice } from "./cli/catalogue.ts";
+export { restoreVm, saveVm, type SealedVm } from "./cli/saved_state.ts";
 export { makeReport, type RunReport, type VmMemoryReport, type VmReport } from "./cli/report.ts";
 
 if (import.meta.main) main(Deno.args).then((status) => Deno.exit(status));
