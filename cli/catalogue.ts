@@ -15,6 +15,7 @@ import * as lruVictims from "../plugins/lru-victims/mod.ts";
 import * as memory from "../plugins/memory/mod.ts";
 import * as pageSharing from "../plugins/page-sharing/mod.ts";
 import * as pc from "../plugins/pc/mod.ts";
+import * as shadowMmu from "../plugins/shadow-mmu/mod.ts";
 import * as singleStep from "../plugins/single-step/mod.ts";
 import * as swap from "../plugins/swap/mod.ts";
 import * as symbols from "../plugins/symbols/mod.ts";
@@ -33,13 +34,19 @@ interface PluginModule {
 
 const modules: readonly PluginModule[] = [
   ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga, allocator, swap],
-  ...[bt, balloon, pageSharing],
+  ...[bt, shadowMmu, balloon, pageSharing],
   ...[clockVictims, lruVictims],
   ...[symbols, trace, debug, singleStep],
 ];
 
 /** Every plugin that comes with Ballast, in an order of reading. */
 export const builtinPlugins: readonly Plugin[] = modules.map((module) => module.default);
+
+/**
+ * Enhanced plugins that are loaded only when named: by measurement (bench/engines.bench.ts), machines are faster without them
+ * on the whole, and faster with them where a guest changes address spaces far more often than page tables.
+ */
+const onlyWhenNamed: ReadonlySet<string> = new Set([shadowMmu.default.name]);
 
 /** The event tokens of core and of the plugins, with their owners. */
 export function declaredTokens(): { owner: string; token: EventToken }[] {
@@ -72,7 +79,8 @@ export function choosePlugins(
 ): PluginUse[] {
   const uses = new Map<string, PluginUse>();
   for (const plugin of builtinPlugins) {
-    const isIncluded = plugin.tier === "base" || (plugin.tier === "enhanced" && chosen === undefined);
+    const isDefault = plugin.tier === "enhanced" && !onlyWhenNamed.has(plugin.name);
+    const isIncluded = plugin.tier === "base" || (isDefault && chosen === undefined);
     if (isIncluded) uses.set(plugin.name, { plugin });
   }
   for (const choice of chosen ?? []) {

@@ -33,6 +33,11 @@ const VGA_BIOS = "/usr/share/seabios/vgabios-stdvga.bin";
 export const engines: readonly Engine[] = [
   ours("bt", "Ballast's translator", []),
   ours("interpreter", "Ballast's interpreter", ["none"]),
+  // The memory-management plugins, named one by one, whatever the default is.
+  ours("flush", "bt without shadow-mmu", ["bt"]),
+  ours("shadow", "bt with shadow-mmu", ["bt", "shadow-mmu"]),
+  ours("shadow-traced", "shadow-mmu that drops no trace", ["bt", "shadow-mmu", "shadow-mmu.dropAfter=0"]),
+  ours("shadow-eager", "shadow-mmu that fills eagerly", ["bt", "shadow-mmu", "shadow-mmu.eagerFill=true"]),
   {
     name: "v86",
     summary: "npm v86, its JIT",

@@ -9,6 +9,7 @@ import { Pmap, type Surroundings } from "./pmap.ts";
 import { sample } from "./sample.ts";
 import {
   balloonPopped,
+  contentsChanged,
   guest,
   type HostMemoryReport,
   machine,
@@ -43,6 +44,7 @@ export default definePlugin({
       throw new RangeError(`host memory of ${host.memoryMib} MiB; expected a whole number from 1 to ${MAX_HOST_MIB}`);
     }
     const changes = port(mappingChanged), writes = port(written), endings = port(sharingEnded);
+    const contents = port(contentsChanged);
     const pops = port(balloonPopped), reclaiming = port(reclaim);
     const frames = new FrameTable(host.memoryMib, {
       recycled: (mpn) => writes.active && writes.emit({ mpn }),
@@ -57,6 +59,7 @@ export default definePlugin({
       },
       mappingChanged: (vm, ppn) => changes.active && changes.emit({ vm, ppn }),
       written: (mpn) => writes.active && writes.emit({ mpn }),
+      contentsChanged: (vm, ppn, offset, size) => contents.active && contents.emit({ vm, ppn, offset, size }),
       balloonPopped: (vm, ppn) => pops.active && pops.emit({ vm, ppn }),
       reclaim: (vm, ppn) => reclaiming.ask({ vm, ppn }) === true,
       chargeCopy: (vm) => host.charge(vm, options.copyPageNs),

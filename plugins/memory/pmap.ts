@@ -23,6 +23,8 @@ export interface Surroundings {
   mappingChanged(vm: Vm, ppn: Ppn): void;
   /** Announces that a device wrote to a frame. */
   written(mpn: Mpn): void;
+  /** Announces that a device wrote to a page, or that its contents are gone. */
+  contentsChanged(vm: Vm, ppn: Ppn, offset: number, size: number): void;
   balloonPopped(vm: Vm, ppn: Ppn): void;
   /** Asks others to free a frame for a page; whether somebody says that he did. */
   reclaim(vm: Vm, ppn: Ppn): boolean;
@@ -80,6 +82,10 @@ export class Pmap implements GuestMemory, StateOwner {
     return this.mpns[ppn];
   }
 
+  frameAtHand(ppn: Ppn): Mpn {
+    return (this.info[ppn] & ACCESSED) !== 0 ? this.mpns[ppn] : NO_FRAME;
+  }
+
   isWritable(ppn: Ppn): boolean {
     return this.info[ppn] === WRITABLE;
   }
@@ -110,6 +116,7 @@ export class Pmap implements GuestMemory, StateOwner {
         const mpn = this.frameForWrite(ppn);
         bytes.set(source.subarray(done, done + count), mpn * PAGE_SIZE + offset);
         this.machine.written(mpn);
+        this.machine.contentsChanged(this.vm, ppn, offset, count);
       }
       done += count;
     }
@@ -224,6 +231,7 @@ export class Pmap implements GuestMemory, StateOwner {
     if (to !== PageState.swapped && holdsContents(from)) this.#noteChanged(ppn);
     this.#set(ppn, to, NO_FRAME);
     if (from === PageState.swapped) this.#swapFile().forget(this.vm, ppn, "dropped");
+    if (to !== PageState.swapped && holdsContents(from)) this.machine.contentsChanged(this.vm, ppn, 0, PAGE_SIZE);
   }
 
   /** Gives every frame back, once the VM has ended; what reports and the state hash need remains. */

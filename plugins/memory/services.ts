@@ -48,6 +48,8 @@ export interface GuestMemory {
   frameForRead(ppn: Ppn): Mpn;
   /** The frame to write a page through: like `frameForRead`, breaks sharing, marks it accessed and dirty. */
   frameForWrite(ppn: Ppn): Mpn;
+  /** The frame of a page that `frameForRead` would return without doing or noting anything; otherwise -1. */
+  frameAtHand(ppn: Ppn): Mpn;
   /** Whether a page can be written through the frame it has now, without `frameForWrite` having to do anything. */
   isWritable(ppn: Ppn): boolean;
   /** Copies guest-physical bytes out. Bytes beyond the end of memory read as 0xFF. As DMA does. */
@@ -164,6 +166,13 @@ export const report = service<MemoryReport>("memory.report");
 
 /** The frame behind a page, or the right to write through it, is about to change: engines drop their host halves. */
 export const mappingChanged = observe<{ readonly vm: Vm; readonly ppn: Ppn }>("memory.mappingChanged");
+/**
+ * Bytes of a page were changed by somebody other than the processor: a device wrote them, or the guest gave them up. Restoring
+ * a VM is none such change.
+ */
+export const contentsChanged = observe<
+  { readonly vm: Vm; readonly ppn: Ppn; readonly offset: number; readonly size: number }
+>("memory.contentsChanged");
 /** Somebody other than the processor wrote to a frame: engines drop what they translated from it. */
 export const written = observe<{ readonly mpn: Mpn }>("memory.written");
 /** A shared frame was freed or belongs to one page again: whoever finds shared frames by contents forgets it. */

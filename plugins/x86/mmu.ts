@@ -7,7 +7,9 @@ import type { MemoryDevice } from "./services.ts";
 import type { CodeFrames } from "./code_frames.ts";
 import { noteAccess } from "./debug.ts";
 import type { GuestFault } from "./fault.ts";
+import type { KeptEntries } from "./kept_entries.ts";
 import type { Processor } from "./processor.ts";
+import type { TranslationKeeper } from "./services.ts";
 import * as S from "./state.ts";
 import { Right, Tlb } from "./tlb.ts";
 
@@ -22,6 +24,9 @@ const PDPTE_RESERVED = 0x1e6;
 
 /** Page-fault error code bits (SDM 3A, 4.7). */
 const PF_PRESENT = 1, PF_WRITE = 2, PF_USER = 4, PF_RESERVED = 8;
+
+/** In place of an entry's physical address. */
+const NO_ENTRY = -1;
 
 /** In place of a TLB index: the guest's tables do not allow the access. */
 const DENIED = -1;
@@ -52,6 +57,12 @@ export class Mmu {
   #fetchStops: ReadonlySet<number> = new Set();
   /** Whether a fetch from the pages of `setFetchStops` comes back to who set them. */
   stopsFetches = false;
+  /** By PPN: whether the keeper wants to be told of stores to the page. Its own to set; see `dropWriteTags`. */
+  readonly traced: Uint8Array;
+  #keeper: TranslationKeeper | undefined;
+  /** Physical addresses of the entries that the last walk went through: none without paging, no table's in a large page. */
+  #directoryEntry = NO_ENTRY;
+  #tableEntry = NO_ENTRY;
 
   constructor(
     readonly cpu: Processor,
@@ -61,6 +72,7 @@ export class Mmu {
     readonly code: CodeFrames,
   ) {
     this.#isDevice = new Uint8Array(memory.pages);
+    this.traced = new Uint8Array(memory.pages);
   }
 
   get #r(): Int32Array {
@@ -74,7 +86,7 @@ export class Mmu {
     if (other !== undefined) throw new Error(`device memory of ${name} overlaps that of ${other.name}`);
     this.#devices.push(range);
     this.#isDevice.fill(1, range.firstPpn, range.lastPpn + 1);
-    this.flushHost();
+    this.#memoryChanged();
   }
 
   removeDevice(name: string): void {
@@ -83,7 +95,18 @@ export class Mmu {
       const [{ firstPpn, lastPpn }] = this.#devices.splice(at, 1);
       this.#isDevice.fill(0, firstPpn, lastPpn + 1);
     }
-    this.flushHost();
+    this.#memoryChanged();
+  }
+
+  /** A device has come or gone: kept translations may come from where it lies. */
+  #memoryChanged(): void {
+    if (this.#keeper !== undefined) this.flush(false);
+    else this.flushHost();
+  }
+
+  /** Whether a guest-physical page is memory, which no device covers. */
+  isRam(ppn: number): boolean {
+    return ppn < this.memory.pages && this.#isDevice[ppn] === 0;
   }
 
   // Flushes.
@@ -92,8 +115,66 @@ export class Mmu {
   flush(keepGlobal: boolean): void {
     const { translated } = this.cpu.hooks;
     if (translated.active) translated.emit({ vm: this.vm, what: "flush", keepGlobal });
+    if (keepGlobal && this.#keeper !== undefined) return this.#keeper.rootLoaded();
+    this.#keeper?.cleared();
     this.data.flush(keepGlobal);
     this.instruction.flush(keepGlobal);
+  }
+
+  /** Names who keeps translations over changes of address space; a second one is an error. */
+  setKeeper(keeper: TranslationKeeper): void {
+    if (this.#keeper !== undefined) throw new Error("translations have a keeper already; load one, such as shadow-mmu");
+    this.#keeper = keeper;
+    this.flush(false);
+  }
+
+  /** Puts entries that a keeper kept back into a TLB, their host halves too where that has no effect on the page. */
+  moveIn(tlb: Tlb, kept: KeptEntries): void {
+    tlb.moveIn(kept, tlb === this.data ? this.#fillDataHost : this.#fillInstructionHost);
+  }
+
+  readonly #fillDataHost = (index: number): void => {
+    const { data } = this, ppn = data.ppn[index], rights = data.rights[index];
+    const mpn = this.#frameAtHand(ppn);
+    if (mpn < 0) return;
+    const isWritable = (rights & Right.dirty) !== 0 && this.memory.isWritable(ppn) && !this.code.hasCode[mpn] &&
+      this.traced[ppn] === 0;
+    const isGranted = isWritable && (rights & Right.write) !== 0;
+    data.fillHost(index, 0, mpn, isGranted || (isWritable && !(this.#r[S.CR0] & S.CR0_WP)));
+    if (rights & Right.user) data.fillHost(index, this.userBank, mpn, isGranted);
+  };
+
+  readonly #fillInstructionHost = (index: number): void => {
+    const { instruction } = this;
+    const mpn = this.#fetchStops.size > 0 ? -1 : this.#frameAtHand(instruction.ppn[index]);
+    if (mpn < 0) return;
+    instruction.fillHost(index, 0, mpn, false);
+    if (instruction.rights[index] & Right.user) instruction.fillHost(index, instruction.userBank, mpn, false);
+  };
+
+  /** The frame to read a page through, or -1 where that has an effect or a device lies there. */
+  #frameAtHand(ppn: number): number {
+    return ppn >= this.memory.pages || this.#isDevice[ppn] !== 0 ? -1 : this.memory.frameAtHand(ppn);
+  }
+
+  /**
+   * Fills a data TLB entry that is empty from the guest's tables, without an access: only where all of them are marked as
+   * accessed, so that nobody can tell. Whether it did.
+   */
+  prefill(linear: number): boolean {
+    const { data } = this, index = data.index(linear);
+    if (!data.isEmpty(index)) return false;
+    const walk = this.#walk(linear, false, false, false);
+    if (walk === undefined || !this.#isAccessed(this.#directoryEntry) || !this.#isAccessed(this.#tableEntry)) {
+      return false;
+    }
+    data.fill(index, linear, walk.ppn, walk.rights);
+    this.#fillDataHost(index);
+    return true;
+  }
+
+  #isAccessed(entry: number): boolean {
+    return entry === NO_ENTRY || (this.readPhysical32(entry) & PTE_A) !== 0;
   }
 
   /** INVLPG. */
@@ -162,6 +243,8 @@ export class Mmu {
     else bytes[address] = value;
     const mpn = address >>> 12;
     if (this.code.hasCode[mpn]) this.code.stored(mpn, address & 0xfff, size);
+    const ppn = this.data.ppn[at];
+    if (this.traced[ppn] !== 0) this.#keeper?.stored(ppn, address & 0xfff, size);
     return 0;
   }
 
@@ -193,7 +276,8 @@ export class Mmu {
     const address = (host[entry + 1] + linear) | 0;
     if (host[entry + (isWrite ? 2 : 0)] === page) return address;
     // Data beside code in a frame: this store may go on, the next one asks again.
-    return isWrite && host[entry] === page && this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
+    if (!isWrite || host[entry] !== page || this.traced[this.data.ppn[index]] !== 0) return -1;
+    return this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
   }
 
   /** Translates every page of a range of up to a page in size, raising what an access would. */
@@ -277,12 +361,15 @@ export class Mmu {
       const walk = this.#walk(linear, isWrite, isUser, true);
       if (walk === undefined) return DENIED;
       tlb.fill(index, linear, walk.ppn, walk.rights);
+      if (this.#keeper !== undefined && this.#directoryEntry !== NO_ENTRY && !(walk.rights & Right.global)) {
+        this.#keeper.filled(linear, this.#directoryEntry, this.#tableEntry);
+      }
       if (this.cpu.hooks.translated.active) this.#tellFill(tlb, linear, walk);
     }
     const ppn = tlb.ppn[index];
     if (ppn >= this.memory.pages || this.#isDevice[ppn] !== 0) return index;
     const mpn = isWrite ? this.memory.frameForWrite(ppn) : this.memory.frameForRead(ppn);
-    const writable = isWrite && this.memory.isWritable(ppn) && !this.code.hasCode[mpn];
+    const writable = isWrite && this.memory.isWritable(ppn) && !this.code.hasCode[mpn] && this.traced[ppn] === 0;
     tlb.fillHost(index, bank, mpn, writable);
     return index;
   }
@@ -307,9 +394,11 @@ export class Mmu {
     commit: boolean,
   ): { ppn: number; rights: number } | undefined {
     const r = this.#r;
+    this.#directoryEntry = this.#tableEntry = NO_ENTRY;
     if (!(r[S.CR0] & S.CR0_PG)) return this.#result(linear >>> 12, Right.user | Right.write | Right.dirty);
     if (r[S.CR4] & S.CR4_PAE) return this.#walkPae(linear, isWrite, isUser, commit);
     const pdeAddress = ((r[S.CR3] & 0xfffff000) >>> 0) + ((linear >>> 22) << 2);
+    this.#directoryEntry = pdeAddress;
     const pde = this.readPhysical32(pdeAddress);
     if (!(pde & PTE_P)) return this.#deny(0, isWrite, isUser);
     if ((pde & PTE_PS) !== 0 && (r[S.CR4] & S.CR4_PSE) !== 0) {
@@ -322,6 +411,7 @@ export class Mmu {
       );
     }
     const pteAddress = ((pde & 0xfffff000) >>> 0) + ((linear >>> 10) & 0xffc);
+    this.#tableEntry = pteAddress;
     const pte = this.readPhysical32(pteAddress);
     if (!(pte & PTE_P)) return this.#deny(0, isWrite, isUser);
     if (this.#denied(pde & pte, isWrite, isUser)) return this.#deny(PF_PRESENT, isWrite, isUser);
@@ -339,6 +429,7 @@ export class Mmu {
     const pdpte = S.PDPTE + (linear >>> 30) * 2;
     if (!(r[pdpte] & PTE_P)) return this.#deny(0, isWrite, isUser);
     const pdeAddress = physicalOf(r[pdpte], r[pdpte + 1]) + ((linear >>> 18) & 0xff8);
+    this.#directoryEntry = pdeAddress;
     const pde = this.readPhysical32(pdeAddress), pdeHigh = this.readPhysical32(pdeAddress + 4);
     if (!(pde & PTE_P)) return this.#deny(0, isWrite, isUser);
     const isLarge = (pde & PTE_PS) !== 0;
@@ -352,6 +443,7 @@ export class Mmu {
       return this.#result(firstPpn + ((linear >>> 12) & 0x1ff), this.#rights(pde, pde, isWrite) | Right.large);
     }
     const pteAddress = physicalOf(pde, pdeHigh) + ((linear >>> 9) & 0xff8);
+    this.#tableEntry = pteAddress;
     const pte = this.readPhysical32(pteAddress), pteHigh = this.readPhysical32(pteAddress + 4);
     if (!(pte & PTE_P)) return this.#deny(0, isWrite, isUser);
     if (pteHigh & PAE_HIGH_RESERVED) return this.#deny(PF_PRESENT | PF_RESERVED, isWrite, isUser);
@@ -405,6 +497,7 @@ export class Mmu {
   #pageFault(linear: number): GuestFault {
     const errorCode = this.#errorCode;
     this.#r[S.CR2] = linear;
+    this.#keeper?.faulted();
     const { translated } = this.cpu.hooks;
     if (translated.active) translated.emit({ vm: this.vm, what: "fault", linear, errorCode });
     return this.cpu.fault.set(S.Vector.pageFault, errorCode);

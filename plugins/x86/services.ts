@@ -59,6 +59,23 @@ export interface CpuidResult {
   readonly edx: number;
 }
 
+/**
+ * Keeps translations over changes of address space, for one VM (`Mmu.setKeeper`). It may decide by what it is told here alone:
+ * then it is part of the machine as the TLB is, the same under every engine. Of global entries it is not told.
+ */
+export interface TranslationKeeper {
+  /** CR3 was loaded: whatever is left in the TLBs, or put there, must agree with the guest's tables, or be global. */
+  rootLoaded(): void;
+  /** Paging has changed: every translation is void, global or not, and leaves the TLBs after this. */
+  cleared(): void;
+  /** A walk has filled an entry; physical addresses of the directory's and the table's entry (-1: a large page). */
+  filled(linear: number, directoryEntry: number, tableEntry: number): void;
+  /** A page fault is raised: the guest's own tables do not allow an access. */
+  faulted(): void;
+  /** The processor has stored `size` bytes at `offset` of a page in `Mmu.traced`. Walks that set A and D bits do not count. */
+  stored(ppn: number, offset: number, size: number): void;
+}
+
 /** An engine: executes a VM's instructions until the clock's deadline, a halt, an exit or a pending event. */
 export interface Engine {
   readonly name: string;

@@ -8,12 +8,15 @@ import * as console from "../../plugins/console/mod.ts";
 import lruVictims from "../../plugins/lru-victims/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import pageSharing from "../../plugins/page-sharing/mod.ts";
+import shadowMmu from "../../plugins/shadow-mmu/mod.ts";
 import * as x86 from "../../plugins/x86/mod.ts";
 
 export interface PluginSet {
   readonly name: string;
   /** Made anew for each host. */
   readonly plugins: () => readonly (Plugin | PluginUse)[];
+  /** The set whose results these must be, where it is not the base: the MMU plugin belongs to the machine. */
+  readonly reference?: string;
 }
 
 /** Host time between two interventions. */
@@ -172,6 +175,12 @@ export const pluginSets: readonly PluginSet[] = [
   },
   { name: "bt", plugins: () => [bt.default] },
   { name: "bt and page-sharing", plugins: () => [bt.default, pageSharingBy({})] },
+  { name: "shadow-mmu", plugins: () => [shadowMmu], reference: "shadow-mmu" },
+  {
+    name: "bt, shadow-mmu and all of these",
+    plugins: () => [bt.default, shadowMmu, ...Object.values(meddlers).map((make) => make())],
+    reference: "shadow-mmu",
+  },
   { name: "bt and all of these", plugins: () => [bt.default, ...Object.values(meddlers).map((make) => make())] },
 ];
 

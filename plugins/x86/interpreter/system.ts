@@ -29,9 +29,10 @@ export function setCr0(cpu: Processor, value: number): void {
   if ((next & S.CR0_NW) !== 0 && !(next & S.CR0_CD)) cpu.raise(V.generalProtection, 0);
   const changed = next ^ before;
   const pae = (next & S.CR0_PG) !== 0 && (r[S.CR4] & S.CR4_PAE) !== 0;
-  if (pae && (changed & CR0_LOADS_PDPTES) !== 0 && !cpu.mmu.loadPdptes(r[S.CR3])) cpu.raise(V.generalProtection, 0);
+  const loads = pae && (changed & CR0_LOADS_PDPTES) !== 0;
+  if (loads && !cpu.mmu.loadPdptes(r[S.CR3])) cpu.raise(V.generalProtection, 0);
   r[S.CR0] = next;
-  if (changed & CR0_FLUSHES) cpu.mmu.flush(false);
+  if (loads || (changed & CR0_FLUSHES) !== 0) cpu.mmu.flush(false);
   if (changed & S.CR0_PE) cpu.setCpl(0);
   cpu.updateMode();
   cpu.updateAttention();

@@ -20,6 +20,7 @@ function sound() {
     frames,
     swapFile,
     mappingChanged() {},
+    contentsChanged() {},
     written() {},
     balloonPopped() {},
     reclaim: () => false,

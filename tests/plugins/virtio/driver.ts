@@ -40,6 +40,9 @@ export class FakeMemory implements GuestMemory {
   frameForWrite(ppn: number): number {
     return ppn;
   }
+  frameAtHand(ppn: number): number {
+    return ppn;
+  }
   isWritable(): boolean {
     return true;
   }
