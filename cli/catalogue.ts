@@ -137,7 +137,24 @@ export async function loadPlugin(path: string, folder?: string): Promise<Plugin>
   if (!isPlugin(plugin)) {
     throw new InputError(`plugin ${path} has no default export made by definePlugin({ name, setup, ... })`);
   }
+  loadedFiles.set(toFileUrl(file).href, plugin.name);
   return plugin;
+}
+
+/** Files that plugins were loaded from, with the plugins' names. */
+const loadedFiles = new Map<string, string>();
+const builtinFolder = new URL("../plugins/", import.meta.url).href;
+
+/** The plugin in whose files an error arose, by its stack; undefined where it is none's, or nobody's can be told. */
+export function pluginAtFault(error: unknown): string | undefined {
+  for (const line of (error instanceof Error ? error.stack ?? "" : "").split("\n")) {
+    const url = /file:\/\/[^\s()]*?(?=:\d+:\d+)/.exec(line)?.[0];
+    if (url === undefined) continue;
+    const name = loadedFiles.get(url);
+    if (name !== undefined) return name;
+    if (url.startsWith(builtinFolder)) return url.slice(builtinFolder.length).split("/")[0];
+  }
+  return undefined;
 }
 
 function isPlugin(value: unknown): value is Plugin {

@@ -33,9 +33,20 @@ export async function writeUserFile(path: string, what: string, text: string): P
   }
 }
 
+/** Refuses a file that could not be written later: before hours are spent on what goes into it. Creates it empty. */
+export async function expectWritable(path: string, what: string): Promise<void> {
+  try {
+    (await Deno.open(path, { write: true, create: true })).close();
+  } catch (cause) {
+    throw fileError(cause, what, path, "write");
+  }
+}
+
 /** A failed access to a file as one line. */
 export function fileError(cause: unknown, what: string, path: string, access: "read" | "write"): Error {
-  if (cause instanceof Deno.errors.NotFound) return new InputError(`${what} ${path}: no such file`, { cause });
+  if (cause instanceof Deno.errors.NotFound) {
+    return new InputError(`${what} ${path}: no such ${access === "read" ? "file" : "folder"}`, { cause });
+  }
   if (cause instanceof Deno.errors.NotCapable) {
     return new InputError(`${what} ${path}: run deno with --allow-${access} to ${access} it`, { cause });
   }

@@ -1,6 +1,7 @@
 // The command line: finds the command, prints help, and turns errors into one line and an exit status.
 
-import { InputError, unknownName } from "../core/mod.ts";
+import { InputError, ListenerError, unknownName } from "../core/mod.ts";
+import { pluginAtFault } from "./catalogue.ts";
 import { compareCommand, experimentCommand, experimentsCommand } from "./experiment_commands.ts";
 import { inspect, inspectCommand } from "./inspect.ts";
 import { guestsCommand, listGuests, listPlugins, pluginsCommand } from "./lists.ts";
@@ -49,10 +50,20 @@ export async function main(args: readonly string[]): Promise<number> {
       writeStderr(`ballast: ${cause.message.trim().replaceAll(/\s*\n\s*/g, " ")}\n`);
       return Status.usage;
     }
-    const text = cause instanceof Error ? cause.stack ?? cause.message : String(cause);
-    writeStderr(`ballast: internal error: ${text}\n`);
+    writeStderr(`ballast: ${explainFailure(cause)}\n`);
     return Status.internal;
   }
+}
+
+/** Who failed, and where, for whoever has to mend it. */
+function explainFailure(cause: unknown): string {
+  if (cause instanceof ListenerError) return `${cause.message}\n${textOf(cause.cause)}`;
+  const plugin = pluginAtFault(cause);
+  return `${plugin === undefined ? "internal error" : `plugin "${plugin}" failed`}: ${textOf(cause)}`;
+}
+
+function textOf(cause: unknown): string {
+  return cause instanceof Error ? cause.stack ?? cause.message : String(cause);
 }
 
 async function dispatch([name, ...rest]: readonly string[]): Promise<number> {

@@ -15,7 +15,7 @@ import {
   type VmSpec,
 } from "./config.ts";
 import { debuggingOptions, debuggingPlugins, DebuggingTools, readDebugging } from "./debugging.ts";
-import { callerFolder, readUserFile, userPath } from "./files.ts";
+import { callerFolder, expectWritable, readUserFile, userPath } from "./files.ts";
 import { addVm, createHost, defaultHostMib, type GuestChoice, type VmOptions } from "./machine.ts";
 import { runLockstep } from "./lockstep.ts";
 import type { CommandSpec, Given, OptionSpec } from "./options.ts";
@@ -182,14 +182,17 @@ export async function runConfig(config: Config, given: Given, folder: string): P
     const until = given.text("until") || undefined;
     return await runLockstep(makeHost, plugins, lockstepEngine, { maxInstructions, until, takesStdin });
   }
+  const statsPath = pathOption(given, "stats"), seriesPath = pathOption(given, "series");
+  if (statsPath !== undefined) await expectWritable(statsPath, "statistics");
+  if (seriesPath !== undefined) await expectWritable(seriesPath, "series");
   const host = await makeHost(plugins);
   return await runSession(host, {
     forSeconds: given.seconds("for"),
     maxInstructions: given.integer("max-instructions", 1),
     timeoutSeconds: given.seconds("timeout"),
     until: given.text("until") || undefined,
-    statsPath: pathOption(given, "stats"),
-    seriesPath: pathOption(given, "series"),
+    statsPath,
+    seriesPath,
     everySeconds: given.seconds("every"),
     stateHashEvery: given.integer("state-hash", 1),
     realtime: given.has("realtime") ? true : undefined,

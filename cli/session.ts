@@ -79,12 +79,16 @@ class Session {
       : setTimeout(() => this.#end("timeout"), options.timeoutSeconds * 1000);
     const isInteractive = options.takesStdin && Deno.stdin.isTerminal();
     if (isInteractive) Deno.stdin.setRaw(true);
+    let failure: { readonly cause: unknown } | undefined;
     try {
       const pump = options.takesStdin ? this.#makePump(isInteractive) : undefined;
       if (!isInteractive) await pump?.start();
       this.#series?.sample();
       await this.#runHost(pump, options.realtime ?? isInteractive);
       this.#series?.sample();
+    } catch (cause) {
+      // What there is to tell of the run is told first.
+      failure = { cause };
     } finally {
       if (isInteractive) Deno.stdin.setRaw(false);
       clearTimeout(timeout);
@@ -95,10 +99,12 @@ class Session {
       await options.tools?.close();
     }
     if (options.showsScreen) this.#showScreens();
-    const reason = this.#ending === undefined && this.#untilFound.size === 0 ? "limit" : "stopped";
+    const isComplete = failure === undefined && this.#ending === undefined && this.#untilFound.size === 0;
+    const reason = isComplete ? "limit" : "stopped";
     for (const vm of host.vms) vm.end({ reason, status: Status.success });
     if (host.vms.length > 1) writeStderr(summarize(host, makeReport(host, 0)));
     await this.#writeResults((performance.now() - startedMs) / 1000);
+    if (failure !== undefined) throw failure.cause;
     return this.#status();
   }
 

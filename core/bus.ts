@@ -2,6 +2,7 @@
 // event costs a call per listener and nothing when nobody listens. The data path (an instruction, a memory access)
 // never comes here.
 
+import { VmFailure } from "./error.ts";
 import type { DecideToken, EventToken, ObserveToken, ReduceToken } from "./token.ts";
 
 /** Emitting end of an observe token. Test `active` first where building the event costs something. */
@@ -25,9 +26,13 @@ export interface ReducePort<V, C> {
 /** A listener of any token; the typed `on` guards what reaches it. */
 export type Listener = (value: never, context: never) => unknown;
 
-/** What a plugin's listener threw: names the plugin and the event, keeps the cause. */
-export class ListenerError extends Error {
+/**
+ * What a plugin's listener threw: names the plugin and the event, keeps the cause. Of an event in a VM's own turn it ends that
+ * VM, which alone was in the middle of something; of any other it ends the run.
+ */
+export class ListenerError extends VmFailure {
   override name = "ListenerError";
+  override readonly status = 70;
   constructor(readonly plugin: string, readonly event: string, override readonly cause: unknown) {
     super(`plugin "${plugin}" failed in its listener of ${event}: ${cause instanceof Error ? cause.message : cause}`);
   }
@@ -79,7 +84,7 @@ function compile(token: EventToken, subscriptions: readonly Subscription[]): Dis
       return ${token.kind === "reduce" ? "value" : "undefined"}; };`,
   );
   const failed = (at: number, cause: unknown) =>
-    cause instanceof ListenerError ? cause : new ListenerError(subscriptions[at].plugin, token.name, cause);
+    cause instanceof VmFailure ? cause : new ListenerError(subscriptions[at].plugin, token.name, cause);
   return build(...subscriptions.map((s) => s.listener), failed) as Dispatch;
 }
 

@@ -6,7 +6,10 @@ export class InputError extends Error {
 }
 
 /** What keeps one VM from going on, such as a swap file that cannot be read: it ends as failed, and the others go on. */
-export class VmFailure extends Error {}
+export class VmFailure extends Error {
+  /** What the VM then contributes to the exit status of a run. */
+  readonly status: number = 3;
+}
 
 /** Words of `candidates` closest to `word`, for "did you mean": the best one within a third of its length, or none. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {

@@ -216,7 +216,7 @@ export class Host {
       isHalted = this.service(executor).run(vm) === "halted";
     } catch (cause) {
       if (!(cause instanceof VmFailure)) throw cause;
-      vm.end({ reason: "failed", status: 3, detail: cause.message });
+      vm.end({ reason: "failed", status: cause.status, detail: cause.message });
     }
     const steps = clock.steps - startSteps;
     const hostNs = clock.stepsToNs(clock.steps) - clock.stepsToNs(startSteps) + vm.chargedNs - vm.billedNs;
@@ -240,8 +240,7 @@ export class Host {
 
   /** Jumps host time to the next event. False when there is none. */
   #skipIdle(untilNs: number): boolean {
-    const wakes = this.vms.filter((vm) => vm.state === "waiting").map((vm) => vm.wakeHostNs);
-    const nextWakeNs = Math.min(Infinity, ...wakes);
+    const nextWakeNs = Math.min(Infinity, ...this.vms.map((vm) => vm.state === "waiting" ? vm.wakeHostNs : Infinity));
     const suspended = this.vms.some((vm) => vm.state === "suspended");
     if (nextWakeNs === Infinity && !suspended && untilNs === Infinity) return false;
     const nextNs = Math.min(nextWakeNs, this.clock.nextTimerNs(), untilNs);

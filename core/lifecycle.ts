@@ -3,7 +3,7 @@
 
 import type { z } from "zod";
 import { type Bus, type Listener, ListenerError } from "./bus.ts";
-import { InputError, unknownName } from "./error.ts";
+import { InputError, unknownName, VmFailure } from "./error.ts";
 import type { HostClock } from "./clock.ts";
 import type { HostView, Plugin, PluginContext } from "./plugin.ts";
 import { Random } from "./random.ts";
@@ -118,23 +118,16 @@ export class Lifecycle {
       service: (token, from) => this.service(token, from),
       provide: (token, implementation) => this.#provide(entry, token.name, implementation),
       every: (periodNs, fire) => {
-        const guarded = () => {
-          try {
-            fire();
-          } catch (cause) {
-            throw cause instanceof ListenerError ? cause : new ListenerError(plugin.name, "host time", cause);
-          }
-        };
-        const stop = clock.every(periodNs, guarded);
+        const stop = clock.every(periodNs, guarded(plugin.name, "host time", fire));
         entry.releases.push(stop);
         return stop;
       },
       rng: (vm) => new Random(`${seed}/${plugin.name}/${vm?.name ?? ""}`),
       stats: entry.stats,
       perVm: <T extends object>(make: (vm: Vm) => T) => {
-        const kind: StateKind = { make, states: new Map() };
+        const kind: StateKind = { make: guarded(plugin.name, "VMs that come", make), states: new Map() };
         entry.states.push(kind);
-        for (const vm of view.vms) kind.states.set(vm, make(vm));
+        for (const vm of view.vms) kind.states.set(vm, kind.make(vm));
         return (vm: Vm) => kind.states.get(vm) as T;
       },
       vmOptions: (vm) => vmOptionsOf(plugin, vm),
@@ -163,6 +156,17 @@ export class Lifecycle {
     this.#services.set(name, providers.set(entry.plugin.name, implementation));
     entry.provides.push(name);
   }
+}
+
+/** A plugin's function whose errors name the plugin, but for those that a person can mend. */
+function guarded<A extends unknown[], T>(plugin: string, what: string, run: (...args: A) => T): (...args: A) => T {
+  return (...args) => {
+    try {
+      return run(...args);
+    } catch (cause) {
+      throw cause instanceof InputError || cause instanceof VmFailure ? cause : new ListenerError(plugin, what, cause);
+    }
+  };
 }
 
 /** Options as their schema gives them back; errors name the option by its path. */

@@ -2,7 +2,7 @@
 // the context is released with the plugin.
 
 import type { z } from "zod";
-import type { DecidePort, ObservePort, ReducePort } from "./bus.ts";
+import type { Bus } from "./bus.ts";
 import type { Random } from "./random.ts";
 import type { Counter, Series } from "./stats.ts";
 import type { DecideToken, ObserveToken, ReduceToken, ServiceToken } from "./token.ts";
@@ -46,13 +46,6 @@ export interface Listen {
   <V, C>(token: ReduceToken<V, C>, listener: (value: V, context: C) => V, options?: ListenOptions): void;
 }
 
-/** Looks up the sending end of a token. */
-export interface PortOf {
-  <E>(token: ObserveToken<E>): ObservePort<E>;
-  <Q, A>(token: DecideToken<Q, A>): DecidePort<Q, A>;
-  <V, C>(token: ReduceToken<V, C>): ReducePort<V, C>;
-}
-
 /** What plugins see of the host. */
 export interface HostView {
   readonly nowNs: number;
@@ -73,7 +66,8 @@ export interface PluginContext<Options> {
   readonly options: Options;
   readonly host: HostView;
   readonly on: Listen;
-  readonly port: PortOf;
+  /** Looks up the sending end of a token. */
+  readonly port: Bus["port"];
   /** A service of a required plugin (or of the core); `from` names a provider whose service was replaced. */
   readonly service: <T>(token: ServiceToken<T>, from?: string) => T;
   readonly provide: <T>(token: ServiceToken<T>, implementation: T) => void;

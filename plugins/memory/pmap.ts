@@ -1,7 +1,15 @@
 // One VM's pmap: PPN -> MPN with a state and host-side accessed and dirty bits for every page (ESX paper, section 2), and
 // every transition between page states. Each leaves frames and pages consistent, whatever throws.
 
-import { type Hasher, InputError, type Saved, type StateOwner, type Vm, VmFailure } from "../../core/mod.ts";
+import {
+  type Hasher,
+  InputError,
+  ListenerError,
+  type Saved,
+  type StateOwner,
+  type Vm,
+  VmFailure,
+} from "../../core/mod.ts";
 import { type FrameTable, NO_FRAME, WORDS_PER_FRAME } from "./frames.ts";
 import { MemoryHash, type PageWords } from "./memory_hash.ts";
 import {
@@ -243,7 +251,7 @@ export class Pmap implements GuestMemory, StateOwner {
         isHashed = true;
       } catch (cause) {
         // A page that the swap file does not give back counts as it did last: its VM had to end.
-        if (!(cause instanceof VmFailure)) throw cause;
+        if (!(cause instanceof VmFailure) || cause instanceof ListenerError) throw cause;
       }
     }
     this.#retired = this.report();
