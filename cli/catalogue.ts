@@ -19,6 +19,7 @@ import * as shadowMmu from "../plugins/shadow-mmu/mod.ts";
 import * as singleStep from "../plugins/single-step/mod.ts";
 import * as swap from "../plugins/swap/mod.ts";
 import * as symbols from "../plugins/symbols/mod.ts";
+import * as taxAllocator from "../plugins/tax-allocator/mod.ts";
 import * as trace from "../plugins/trace/mod.ts";
 import * as vga from "../plugins/vga/mod.ts";
 import * as virtio from "../plugins/virtio/mod.ts";
@@ -34,7 +35,7 @@ interface PluginModule {
 
 const modules: readonly PluginModule[] = [
   ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga, allocator, swap],
-  ...[bt, shadowMmu, balloon, pageSharing],
+  ...[bt, shadowMmu, balloon, pageSharing, taxAllocator],
   ...[clockVictims, lruVictims],
   ...[symbols, trace, debug, singleStep],
 ];

@@ -19,7 +19,7 @@ import { ActivitySampler } from "./sampling.ts";
 import { defaultThresholds } from "./states.ts";
 
 export * from "./events.ts";
-export { type Claim, fitTargets, proportionalTargets } from "./shares.ts";
+export { type Claim, type Corner, type Curve, divideAtLevel, fitTargets, proportionalTargets } from "./shares.ts";
 
 const NS_PER_SECOND = 1e9;
 const PERCENT = 100;

@@ -8,14 +8,38 @@ export interface Claim {
   readonly maxPages: number;
 }
 
+/** Where a VM's part begins to grow faster or slower with the level: by so many pages a unit of level. */
+export interface Corner {
+  readonly level: number;
+  readonly slope: number;
+}
+
+/** A VM's part of memory as a function of a level that is common to all: it grows with it, linearly between its corners. */
+export interface Curve {
+  /** By level: the first where the part is the VM's minimum, the last where it is its maximum; slopes add up to 0. */
+  readonly corners: readonly Corner[];
+  /** The part at a level; what is beyond the VM's bounds is cut off by whoever asks. */
+  partAt(level: number): number;
+}
+
 /**
  * Divides `pages` in proportion to shares, within [min, max]: whoever would get less than its minimum or more than its
  * maximum gets that, and the others divide the rest. Whole pages, in sum min(pages, sum of maxima); the sum of minima, if
  * that is more.
  */
 export function proportionalTargets(pages: number, claims: readonly Claim[]): number[] {
-  const level = fillLevel(pages, claims);
-  return settle(pages, claims, claims.map(({ shares }) => level * shares));
+  const curves = claims.map(({ shares, minPages, maxPages }) => ({
+    corners: [{ level: minPages / shares, slope: shares }, { level: maxPages / shares, slope: -shares }],
+    partAt: (level: number) => level * shares,
+  }));
+  return divideAtLevel(pages, claims, curves);
+}
+
+/** Divides `pages` at the level at which all parts, within [min, max], come to them. Whole pages, as above. */
+export function divideAtLevel(pages: number, claims: readonly Claim[], curves: readonly Curve[]): number[] {
+  const minPages = total(claims.map((claim) => claim.minPages));
+  const level = fillLevel(pages - minPages, curves.flatMap(({ corners }) => corners));
+  return settle(pages, claims, curves.map((curve) => curve.partAt(level)));
 }
 
 /**
@@ -33,21 +57,17 @@ export function fitTargets(pages: number, claims: readonly Claim[], answer: read
   });
 }
 
-/** Pages per share at which all are served: the sum of clamped parts grows with it, linearly between its corners. */
-function fillLevel(pages: number, claims: readonly Claim[]): number {
-  const corners = claims.flatMap(({ shares, minPages, maxPages }) => [
-    { level: minPages / shares, slope: shares },
-    { level: maxPages / shares, slope: -shares },
-  ]).sort((a, b) => a.level - b.level);
-  let sum = total(claims.map(({ minPages }) => minPages)), slope = 0, level = 0;
-  for (const corner of corners) {
-    const reached = sum + slope * (corner.level - level);
+/** The level at which parts have grown by `pages` above all minima, or the last corner if they never do. */
+function fillLevel(pages: number, corners: readonly Corner[]): number {
+  let grown = 0, slope = 0, level = 0;
+  for (const corner of corners.toSorted((a, b) => a.level - b.level)) {
+    const reached = grown + slope * (corner.level - level);
     if (slope > 0 && reached >= pages) break;
-    sum = reached;
+    grown = reached;
     level = corner.level;
     slope += corner.slope;
   }
-  return slope > 0 ? level + Math.max(0, pages - sum) / slope : level;
+  return slope > 0 ? level + Math.max(0, pages - grown) / slope : level;
 }
 
 /** Rounds parts down to whole pages within bounds, and gives what is left page by page to whoever lost most. */

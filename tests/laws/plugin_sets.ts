@@ -2,6 +2,7 @@
 // VM from the host's side. None adds a device, so none may change what a guest computes (law 1).
 
 import { definePlugin, type Plugin, type PluginUse, turnEnded, type Vm, vmExited } from "../../core/mod.ts";
+import allocator from "../../plugins/allocator/mod.ts";
 import * as bt from "../../plugins/bt/mod.ts";
 import clockVictims from "../../plugins/clock-victims/mod.ts";
 import * as console from "../../plugins/console/mod.ts";
@@ -9,6 +10,7 @@ import lruVictims from "../../plugins/lru-victims/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import pageSharing from "../../plugins/page-sharing/mod.ts";
 import shadowMmu from "../../plugins/shadow-mmu/mod.ts";
+import taxAllocator from "../../plugins/tax-allocator/mod.ts";
 import * as x86 from "../../plugins/x86/mod.ts";
 
 export interface PluginSet {
@@ -155,6 +157,10 @@ const pageSharingBy = (options: Readonly<Record<string, unknown>>): PluginUse =>
   options: { ...eagerly, ...options },
 });
 
+/** Periods of sampling, and targets, as short as these guests' lives: so that the tax has something to go by. */
+const quickly = { sampleSeconds: 0.5e-3, rebalanceSeconds: 1e-3 } as const;
+const allocatorBy = (options: Readonly<Record<string, unknown>>): PluginUse => ({ plugin: allocator, options });
+
 const meddlers = { listeners, sampling, sharing, swapping, stealing, pressing } as const;
 /** Policies, each of them where it is asked. */
 const policies = { "clock-victims": clockVictims, "lru-victims": lruVictims } as const;
@@ -168,6 +174,10 @@ export const pluginSets: readonly PluginSet[] = [
     name: `base, pressing and ${name}`,
     plugins: () => [pressing(), policy],
   })),
+  {
+    name: "tax-allocator and pressing",
+    plugins: () => [allocatorBy(quickly), { plugin: taxAllocator, options: { taxRate: 0.9 } }, pressing()],
+  },
   { name: "page-sharing", plugins: () => [pageSharingBy({ policy: "sequential" })] },
   {
     name: "page-sharing by a hash of 3 bits, and pressing",
@@ -180,6 +190,10 @@ export const pluginSets: readonly PluginSet[] = [
     name: "bt, shadow-mmu and all of these",
     plugins: () => [bt.default, shadowMmu, ...Object.values(meddlers).map((make) => make())],
     reference: "shadow-mmu",
+  },
+  {
+    name: "bt, page-sharing, tax-allocator and pressing",
+    plugins: () => [bt.default, pageSharingBy({}), allocatorBy(quickly), taxAllocator, pressing()],
   },
   { name: "bt and all of these", plugins: () => [bt.default, ...Object.values(meddlers).map((make) => make())] },
 ];

@@ -11,16 +11,10 @@ import {
 } from "../../../plugins/allocator/mod.ts";
 import * as memory from "../../../plugins/memory/mod.ts";
 import { makeStats } from "./stats.ts";
-import { allocationOf, guests, type Overcommitted, overcommitted, pagerOf, watching } from "./fixture.ts";
+import { allocationOf, givenOut, guests, type Overcommitted, overcommitted, pagerOf, watching } from "./fixture.ts";
 
 const MIB = 256;
 const SECOND = 1e9;
-
-/** Pages that targets may come to: all frames but the hypervisor's, and 6.5 % and one, at which the state is high again. */
-function givenOut({ host }: Overcommitted): number {
-  const { totalFrames, hypervisorFrames, savedFrames } = host.service(memory.report).host();
-  return totalFrames - hypervisorFrames + savedFrames - Math.floor(0.065 * totalFrames) - 1;
-}
 
 Deno.test("VMs that use all they can get end with memory in proportion to their shares", async () => {
   const shares = [1000, 2000, 3000], memoryMib = 16;

@@ -1,6 +1,14 @@
 // Hosts with memory, swap and the allocator, and scripted guests that use pages and check what they find in them.
 
-import { definePlugin, Host, type Plugin, type PluginContext, type Vm, type VmConfig } from "../../../core/mod.ts";
+import {
+  definePlugin,
+  Host,
+  type Plugin,
+  type PluginContext,
+  type PluginUse,
+  type Vm,
+  type VmConfig,
+} from "../../../core/mod.ts";
 import allocator, { allocation } from "../../../plugins/allocator/mod.ts";
 import memory, { guest, machine, PAGE_SIZE, type Ppn, report } from "../../../plugins/memory/mod.ts";
 import swap, { pager } from "../../../plugins/swap/mod.ts";
@@ -24,7 +32,7 @@ export interface Setting {
   readonly scripts: Readonly<Record<string, readonly Action[]>>;
   readonly swap?: Readonly<Record<string, unknown>>;
   readonly allocator?: Readonly<Record<string, unknown>>;
-  readonly plugins?: readonly Plugin[];
+  readonly plugins?: readonly (Plugin | PluginUse)[];
   readonly seed?: number;
   readonly log?: (plugin: string, message: string) => void;
 }
@@ -38,7 +46,7 @@ export function overcommitted(setting: Setting): Overcommitted {
     { plugin: swap, options: setting.swap },
     { plugin: allocator, options: { overheadMib: 0, ...setting.allocator } },
     { plugin: fakeExecutor(setting.scripts).plugin },
-    ...(setting.plugins ?? []).map((plugin) => ({ plugin })),
+    ...(setting.plugins ?? []).map((plugin) => "plugin" in plugin ? plugin : { plugin }),
   );
   return {
     host,
@@ -47,6 +55,12 @@ export function overcommitted(setting: Setting): Overcommitted {
     allocated: (vm) => host.service(report).vm(vm).allocatedPages,
     wrong,
   };
+}
+
+/** Pages that targets may come to: all frames but the hypervisor's, and 6.5 % and one, at which the state is high again. */
+export function givenOut({ host }: Overcommitted): number {
+  const { totalFrames, hypervisorFrames, savedFrames } = host.service(report).host();
+  return totalFrames - hypervisorFrames + savedFrames - Math.floor(0.065 * totalFrames) - 1;
 }
 
 export function watching(setup: (context: PluginContext<unknown>) => void): Plugin {

@@ -7,7 +7,7 @@ import { addVm, createHost } from "../../../cli/machine.ts";
 import { definePlugin } from "../../../core/mod.ts";
 import * as bt from "../../../plugins/bt/mod.ts";
 
-const optional = ["allocator", "swap", "balloon", "clock-victims", "lru-victims"];
+const optional = ["allocator", "swap", "balloon", "tax-allocator", "clock-victims", "lru-victims"];
 const subjects = [
   { use: "alu", options: { iterations: 3000 } },
   { use: "privileged", options: { iterations: 200 } },
