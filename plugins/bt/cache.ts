@@ -2,24 +2,30 @@
 // region that finds no room evicts the oldest, one by one: nothing refers to a region but the jump cache, the maps here and
 // its slot in the table, so that forgetting one costs far less than compiling one, and evicting in larger lots gains nothing.
 
+import { markLines, touchesLines } from "../x86/mod.ts";
 import type { ExitSites } from "./emit/exit_sites.ts";
 import * as L from "./layout.ts";
 import { entryWord, SLOT_MASK } from "./runtime.ts";
 import type { TranslatorStatistics } from "./statistics.ts";
-import type { Region, Unit } from "./units.ts";
+import type { Region } from "./units.ts";
 
 /** Regions at the most, however small they are. The jump cache's empty words have all bits set: no region has that slot. */
 export const TABLE_SLOTS = 1 << 15;
 
+/** Where the code of a unit lies: its frame, its linear address as a signed word, and its length. */
+export interface Span {
+  readonly mpn: number;
+  readonly eip: number;
+  readonly bytes: number;
+}
+
 /** A compiled region. */
 export interface Fragment {
-  readonly mpn: number;
-  /** Linear address of its page. */
-  readonly linearPage: number;
   readonly mode: number;
   /** Its place in the table. */
   readonly slot: number;
-  readonly units: readonly Pick<Unit, "offset" | "end">[];
+  /** Those of its units, in their order. */
+  readonly spans: readonly Span[];
   /** Size of its module. */
   readonly emittedBytes: number;
   /** Numbers of its exits (emit/exit_sites.ts). */
@@ -31,6 +37,8 @@ export interface Fragment {
 /** Where a region is entered: the jump cache's last word (runtime.ts). */
 export interface Entry {
   readonly fragment: Fragment;
+  /** Linear address, as a signed word. */
+  readonly eip: number;
   readonly word: number;
 }
 
@@ -79,7 +87,7 @@ export class TranslationCache {
   /** The translation from a frame at an EIP in a mode; another one where the frame is mapped elsewhere by now. */
   find(mpn: number, eip: number, mode: number): Entry | undefined {
     const entry = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
-    return entry?.fragment.linearPage === (eip & 0xfffff000) ? entry : undefined;
+    return entry?.eip === eip ? entry : undefined;
   }
 
   /** Whether anything is translated from a frame. */
@@ -108,26 +116,32 @@ export class TranslationCache {
 
   /** Makes a region known at each of its entries that no other has; returns the first. */
   install(fragment: Fragment, { entries: indices, flow }: Region): Entry {
-    const { mpn, mode, units, linearPage, slot } = fragment;
-    const first = { fragment, word: entryWord(slot, 0, flow.longest[0]) };
+    const { mode, slot, spans } = fragment;
+    const entryOf = (index: number): Entry => {
+      return { fragment, eip: spans[index].eip, word: entryWord(slot, index, flow.longest[index]) };
+    };
+    const first = entryOf(0);
     for (const index of indices) {
       // The frame is mapped at another address by now: what was made for the other one goes.
-      const other = this.#pages.get(mpn)?.entries.get(keyOf(units[index].offset, mode))?.fragment;
-      if (other !== undefined && other.linearPage !== linearPage) this.forget(other);
+      const { mpn, eip } = spans[index];
+      const other = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
+      if (other !== undefined && other.eip !== eip) this.forget(other.fragment);
     }
-    let page = this.#pages.get(mpn);
-    if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new Map() });
+    for (const { mpn } of spans) this.#page(mpn).fragments.add(fragment);
     for (const index of indices) {
-      const key = keyOf(units[index].offset, mode);
-      if (index === 0) page.entries.set(key, first);
-      else if (!page.entries.has(key)) {
-        page.entries.set(key, { fragment, word: entryWord(slot, index, flow.longest[index]) });
-      }
+      const { mpn, eip } = spans[index], { entries } = this.#page(mpn), key = keyOf(eip, mode);
+      if (index === 0) entries.set(key, first);
+      else if (!entries.has(key)) entries.set(key, entryOf(index));
     }
-    page.fragments.add(fragment);
     this.#fragments.add(fragment);
     this.#emittedBytes += fragment.emittedBytes;
     return first;
+  }
+
+  #page(mpn: number): Page {
+    let page = this.#pages.get(mpn);
+    if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new Map() });
+    return page;
   }
 
   /** Forgets what was translated, even in part, from lines `first` to `last` of a frame; returns how many regions. */
@@ -136,8 +150,8 @@ export class TranslationCache {
     if (page === undefined) return 0;
     let count = 0;
     for (const fragment of page.fragments) {
-      const hit = fragment.units.some(({ offset, end }) => (offset >> 6) <= last && ((end - 1) >> 6) >= first);
-      if (!hit) continue;
+      const isHit = (span: Span) => span.mpn === mpn && touchesLines(span.eip & 0xfff, span.bytes, first, last);
+      if (!fragment.spans.some(isHit)) continue;
       this.forget(fragment);
       count++;
     }
@@ -148,10 +162,8 @@ export class TranslationCache {
   addLines(mpn: number, lines: [number, number]): void {
     const page = this.#pages.get(mpn);
     if (page === undefined) return;
-    for (const { units } of page.fragments) {
-      for (const { offset, end } of units) {
-        for (let line = offset >> 6; line <= (end - 1) >> 6; line++) lines[line >> 5] |= 1 << (line & 31);
-      }
+    for (const { spans } of page.fragments) {
+      for (const { mpn: frame, eip, bytes } of spans) if (frame === mpn) markLines(lines, eip & 0xfff, bytes);
     }
   }
 
@@ -160,18 +172,17 @@ export class TranslationCache {
    * again by the next region. If it is running, it goes on to its end.
    */
   forget(fragment: Fragment): void {
-    const { mpn, linearPage, mode, slot, units } = fragment;
+    const { mode, slot, spans } = fragment;
     const words = this.words;
-    const page = this.#pages.get(mpn);
-    for (const { offset } of units) {
-      const key = keyOf(offset, mode);
+    for (const { mpn, eip } of spans) {
+      const page = this.#pages.get(mpn), key = keyOf(eip, mode);
       if (page?.entries.get(key)?.fragment === fragment) page.entries.delete(key);
       // A region is entered at its units alone, and a word lies where its address leads.
-      const at = (L.JUMP_CACHE + L.jumpCacheIndex(linearPage | offset) * 16) >> 2;
+      const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
       if ((words[at + 3] & SLOT_MASK) === slot) words.fill(-1, at, at + 4);
+      page?.fragments.delete(fragment);
+      if (page?.fragments.size === 0) this.#pages.delete(mpn);
     }
-    page?.fragments.delete(fragment);
-    if (page?.fragments.size === 0) this.#pages.delete(mpn);
     this.#fragments.delete(fragment);
     this.#emittedBytes -= fragment.emittedBytes;
     this.sites.release(fragment.sites);

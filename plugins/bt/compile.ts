@@ -17,7 +17,7 @@ import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
 /** What a region is compiled for. */
 export interface Placement {
-  /** Linear address of its page. */
+  /** Linear address of its entry's page. */
   readonly linearPage: number;
   /** `Mode` and `MODE_USER`. */
   readonly mode: number;
@@ -47,6 +47,8 @@ interface Way {
   readonly entry: number | undefined;
 }
 
+const PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+
 class RegionCompiler {
   readonly f = new FunctionBody(1);
   readonly #e: Emitter;
@@ -58,12 +60,18 @@ class RegionCompiler {
   /** Label of the loop around everything, where a return to this region comes in. */
   #top = 0;
 
+  /** Offset of the bank of the instruction TLB. */
+  readonly #bank: number;
+  readonly #isInManyPages: boolean;
+
   constructor(
     readonly region: Region,
     readonly placement: Placement,
     sites: ExitSites,
   ) {
     this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites);
+    this.#bank = placement.mode & L.MODE_USER ? L.INSTRUCTION_BANK_BYTES : 0;
+    this.#isInManyPages = region.units.some(({ offset }) => offset >> PAGE_SHIFT !== 0);
     this.#isEntry = new Set(region.entries);
     const x87 = x87Frames(region);
     this.#frames = x87.frames;
@@ -113,15 +121,37 @@ class RegionCompiler {
     f.get(EIP).get(EIP).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
     f.constant(4).op(Op.i32Shl).tee(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE);
     f.get(EIP).op(Op.i32Ne).brIf(outside);
+    if (this.#isInManyPages) this.#requirePage(entry, outside);
     f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4).constant(mode).op(Op.i32Ne).brIf(outside);
     f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 12).tee(word).constant(SLOT_MASK).op(Op.i32And);
     f.constant(slot).op(Op.i32Ne).brIf(outside);
     f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32GtS).brIf(outside);
     this.#e.x87?.spill();
     countChained(f);
-    // All its entries lie in one page, which is where this code is.
     f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And).set(ENTRY).br(this.#top);
     f.end();
+  }
+
+  /** Branches to `outside` unless EIP's page is in the instruction TLB, with the frame of a jump cache's entry. */
+  #requirePage(entry: number, outside: number): void {
+    const { f } = this;
+    const tlb = f.local(I32);
+    f.get(EIP).constant(8).op(Op.i32ShrU).constant(L.INSTRUCTION_BANK_BYTES - 16).op(Op.i32And).tee(tlb);
+    f.memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB + this.#bank);
+    f.get(EIP).constant(~PAGE_MASK).op(Op.i32And).op(Op.i32Ne).brIf(outside);
+    f.get(tlb).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB + this.#bank + L.TLB_MPN);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(outside);
+  }
+
+  /** Pushes whether the instruction TLB does not map a page to the frame that its units were translated from. */
+  #pushPageMissing(page: number): void {
+    const { f, region } = this;
+    const linear = this.#eipOf(page << PAGE_SHIFT), frame = region.frames.get(page) ?? -1;
+    const at = L.INSTRUCTION_TLB + this.#bank + ((linear >>> 8) & (L.INSTRUCTION_BANK_BYTES - 16));
+    // Tag and addend are one load, at a constant address: V8 checks no bounds.
+    const addend = ((frame << PAGE_SHIFT) - linear) | 0;
+    f.constant(0).memory(Access.i64Load, HYPERVISOR, at).constantI64(addend, linear);
+    f.op(Op.i64Ne);
   }
 
   /** Calls out where a site asks for it, or where an access to device memory has missed: then chains, or leaves. */
@@ -205,7 +235,7 @@ class RegionCompiler {
       if (emit !== undefined) emit(e, instruction);
       else return this.#ending(unit, instruction, follows);
     }
-    if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, follows);
+    if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, follows, unit.offset);
     if (unit.ending === "emulate") return;
     // What comes next has no emitter, or crosses the page.
     e.callOutAt(this.#eipOf(unit.end));
@@ -219,16 +249,16 @@ class RegionCompiler {
       case "jcc":
         e.pushCondition(instruction.row.variant);
         f.if();
-        if (taken !== undefined) this.#goTo(taken, NOTHING);
+        if (taken !== undefined) this.#goTo(taken, NOTHING, unit.offset);
         f.end();
-        if (unit.next !== undefined) this.#goTo(unit.next, follows);
+        if (unit.next !== undefined) this.#goTo(unit.next, follows, unit.offset);
         return;
       case "jmp":
-        if (taken !== undefined) this.#goTo(taken, follows);
+        if (taken !== undefined) this.#goTo(taken, follows, unit.offset);
         return;
       case "call":
         emitPush(e, () => f.constant(next));
-        if (taken !== undefined) this.#goTo(taken, follows);
+        if (taken !== undefined) this.#goTo(taken, follows, unit.offset);
         return;
       case "callIndirect": {
         const target = e.temporary();
@@ -278,8 +308,8 @@ class RegionCompiler {
   /** The unit to which the code emitted last falls through, and which has no other way to it: its flags are known. */
   #falling: number | undefined;
 
-  /** Continues at an offset of the page: a unit of this region, or outside. */
-  #goTo(offset: number, follows: ReadonlySet<number>): void {
+  /** Continues at an offset, from a unit at another: at a unit of this region, or outside. */
+  #goTo(offset: number, follows: ReadonlySet<number>, from: number): void {
     const e = this.#e, { f } = this;
     const { region } = this;
     const index = region.indexOf.get(offset);
@@ -288,6 +318,13 @@ class RegionCompiler {
     if (!isPlaced) {
       f.constant(this.#eipOf(offset));
       return this.#leave(e.exitLabel);
+    }
+    if (offset >> PAGE_SHIFT !== from >> PAGE_SHIFT) {
+      this.#pushPageMissing(offset >> PAGE_SHIFT);
+      f.unlikely().if();
+      f.constant(this.#eipOf(offset));
+      this.#leave(e.exitLabel);
+      f.end();
     }
     if (region.flow.checkpoints.has(index)) {
       f.get(BUDGET).constant(region.flow.longest[index]).op(Op.i32LtS).unlikely().if();

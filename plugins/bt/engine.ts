@@ -55,6 +55,7 @@ export interface TranslatorOptions {
   readonly forms: SensitiveForms;
 }
 
+const PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
 /** A page whose code keeps changing is not translated again until it has been left alone for this many entries. */
 const REWRITE_PENALTY = 16, MOST_REWRITES = 64;
 
@@ -281,12 +282,32 @@ export class Translator {
   }
 
   #translate(vmId: number, mpn: number, eip: number, mode: number): Entry | undefined {
-    const { unitInstructions, regionUnits } = this.options;
-    const { cache } = this;
-    const linearPage = eip & 0xfffff000;
-    const limits = { cap: unitInstructions, units: regionUnits };
-    const isKnown = (offset: number) => cache.find(mpn, linearPage | offset, mode) !== undefined;
-    const region = findRegion(this.bytes, mpn * 4096, eip & 0xfff, limits, isKnown, this.#choose);
+    const { unitInstructions, regionUnits, threshold } = this.options;
+    const { cache, bytes } = this;
+    const { blocks } = this.interpreter;
+    const linearPage = eip & ~PAGE_MASK;
+    const frames = new Map([[linearPage, mpn]]);
+    const frameOf = (linear: number): number => {
+      const page = linear & ~PAGE_MASK;
+      let frame = frames.get(page);
+      if (frame === undefined) frames.set(page, frame = this.#fetched(page, mode));
+      return frame;
+    };
+    const at = (offset: number) => (linearPage + offset) | 0;
+    const region = findRegion({
+      bytes,
+      mpn,
+      offsets: [eip & PAGE_MASK],
+      limits: { cap: unitInstructions, units: regionUnits },
+      isKnown: (offset) => cache.find(frameOf(at(offset)), at(offset), mode) !== undefined,
+      // Before anything has run there is nothing to go by.
+      hasRun: threshold === 0 ? undefined : (offset) => {
+        const linear = at(offset);
+        return blocks.has((frameOf(linear) << PAGE_SHIFT) | (linear & PAGE_MASK), mode & ~L.MODE_USER);
+      },
+      frameOf: regionUnits === 1 ? undefined : (page) => frameOf(at(page << PAGE_SHIFT)),
+      choose: this.#choose,
+    });
     const { units } = region;
     if (units.length === 0 || units[0].instructions.length === 0) return undefined;
     const slot = cache.takeSlot();
@@ -297,17 +318,25 @@ export class Translator {
     cache.makeRoom(emittedBytes);
     this.#instantiate(module);
     // Where the code lies is all that is kept of it: decoded instructions would be most of what a translation takes.
-    const spans = units.map(({ offset, end }) => ({ offset, end }));
-    const fragment = { mpn, linearPage, mode, slot, units: spans, emittedBytes, sites, vmIds: [vmId] };
+    const spans = units.map(({ offset, end }) => ({ mpn: frameOf(at(offset)), eip: at(offset), bytes: end - offset }));
+    const fragment = { mode, slot, spans, emittedBytes, sites, vmIds: [vmId] };
     const entry = cache.install(fragment, region);
     for (const index of region.entries) {
-      const block = this.interpreter.blocks.find((mpn << 12) | units[index].offset, mode & ~L.MODE_USER);
+      const { mpn, eip } = spans[index];
+      const block = blocks.find((mpn << PAGE_SHIFT) | (eip & PAGE_MASK), mode & ~L.MODE_USER);
       if (block !== undefined) block.isTranslated = true;
     }
-    for (const { offset, end } of units) this.code.mark(mpn, offset, Math.min(end, 4096) - offset);
+    for (const { mpn, eip, bytes } of spans) this.code.mark(mpn, eip & PAGE_MASK, bytes);
     this.statistics.noteRegion(units, emittedBytes);
     if (this.translated.active) this.translated.emit({ mpn, eip, mode, region, body });
     return entry;
+  }
+
+  /** Frame of a page that is in the instruction TLB, or -1: translating must not fetch. */
+  #fetched(page: number, mode: number): number {
+    const bank = mode & L.MODE_USER ? L.INSTRUCTION_BANK_BYTES : 0;
+    const tlb = L.INSTRUCTION_TLB + bank + ((page >>> 8) & (L.INSTRUCTION_BANK_BYTES - 16));
+    return this.#words[tlb >> 2] === page ? this.#words[(tlb + L.TLB_MPN) >> 2] : -1;
   }
 
   #encode(

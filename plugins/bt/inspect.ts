@@ -61,31 +61,35 @@ export interface TranslationView {
 
 /** Collects translations in the order in which they are made: with "execute once", the order of first execution. */
 export class TranslationLog {
-  readonly #entries: { readonly translation: Translation; readonly page: Uint8Array }[] = [];
+  readonly #entries: { readonly translation: Translation; readonly pages: ReadonlyMap<number, Uint8Array> }[] = [];
 
   /** `machine` is machine memory. */
   constructor(readonly machine: Uint8Array) {}
 
   add(translation: Translation): void {
-    const start = translation.mpn * PAGE_BYTES;
-    this.#entries.push({ translation, page: this.machine.slice(start, start + PAGE_BYTES) });
+    const pages = new Map<number, Uint8Array>();
+    for (const [page, mpn] of translation.region.frames) {
+      if (mpn >= 0) pages.set(page, this.machine.slice(mpn * PAGE_BYTES, (mpn + 1) * PAGE_BYTES));
+    }
+    this.#entries.push({ translation, pages });
   }
 
   /** Every translation, as the last to be made left the links between them. Names are of linear addresses. */
   views(nameOf?: NameOf): TranslationView[] {
     const entries = new Set(this.#entries.map(({ translation: { eip, mode } }) => keyOf(eip, mode)));
-    return this.#entries.map(({ translation, page }) => {
+    return this.#entries.map(({ translation, pages }) => {
       const { eip, mode, region, body } = translation;
       const isTranslated = (address: number) => entries.has(keyOf(address, mode));
       const units = region.units.map((unit, index) =>
-        viewUnit({ translation, page, unit, index, isTranslated, nameOf })
+        viewUnit({ translation, pages, unit, index, isTranslated, nameOf })
       );
       return { address: eip >>> 0, units, emittedBytes: body.encode(0).length, module: moduleOf(translation) };
     });
   }
 }
 
-const PAGE_BYTES = 4096, PAGE_MASK = 0xfff;
+const PAGE_BYTES = 4096, PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+const NO_PAGE = new Uint8Array();
 
 /** Address and mode in one number. */
 function keyOf(eip: number, mode: number): number {
@@ -94,8 +98,8 @@ function keyOf(eip: number, mode: number): number {
 
 interface UnitContext {
   readonly translation: Translation;
-  /** The page's bytes as they were translated. */
-  readonly page: Uint8Array;
+  /** The pages' bytes as they were translated, by their number from the entry's. */
+  readonly pages: ReadonlyMap<number, Uint8Array>;
   readonly unit: Unit;
   /** The unit's place in its region. */
   readonly index: number;
@@ -104,21 +108,22 @@ interface UnitContext {
 }
 
 function viewUnit(context: UnitContext): UnitView {
-  const { unit, page } = context;
+  const { unit } = context;
+  const page = pageOf(context, unit.offset);
   const pageAddress = context.translation.eip & ~PAGE_MASK;
   const instructions = unit.instructions.map((entry): InstructionView => {
     const { offset, instruction } = entry;
     const address = (pageAddress + offset) >>> 0;
     return {
       address,
-      bytes: page.slice(offset, offset + instruction.length),
+      bytes: bytesAt(page, offset, instruction.length),
       text: disassemble(instruction, address, context.nameOf),
       class: instruction.row.class,
       translation: translationOf(entry, unit.ending),
     };
   });
   // What the unit leaves to the interpreter is shown with it.
-  const left = unit.ending === "interpret" ? decode(page, unit.end, PAGE_BYTES, 32) : undefined;
+  const left = unit.ending === "interpret" ? decode(page, unit.end & PAGE_MASK, PAGE_BYTES, 32) : undefined;
   if (typeof left === "object") instructions.push(viewLeft(left, context));
   return {
     address: (pageAddress + unit.offset) >>> 0,
@@ -135,11 +140,21 @@ function translationOf({ instruction, emit, form }: UnitInstruction, ending: End
   return instruction.row.class === "innocuous" ? "ident" : "in-tc";
 }
 
-function viewLeft(instruction: Instruction, { unit, page, translation, nameOf }: UnitContext): InstructionView {
+/** The page that holds an offset; empty if it was not translated from. */
+function pageOf({ pages }: Pick<UnitContext, "pages">, offset: number): Uint8Array {
+  return pages.get(offset >> PAGE_SHIFT) ?? NO_PAGE;
+}
+
+function bytesAt(page: Uint8Array, offset: number, length: number): Uint8Array {
+  return page.slice(offset & PAGE_MASK, (offset & PAGE_MASK) + length);
+}
+
+function viewLeft(instruction: Instruction, context: UnitContext): InstructionView {
+  const { unit, translation, nameOf } = context;
   const address = ((translation.eip & ~PAGE_MASK) + unit.end) >>> 0;
   return {
     address,
-    bytes: page.slice(unit.end, unit.end + instruction.length),
+    bytes: bytesAt(pageOf(context, unit.offset), unit.end, instruction.length),
     text: disassemble(instruction, address, nameOf),
     class: instruction.row.class,
     translation: "interpret",
@@ -173,9 +188,9 @@ function successorsOf(context: UnitContext): Successor[] {
   }
 }
 
-/** How the edge to an offset of the page is made; calls, and what is emulated, leave the function even where it holds their target. */
+/** How the edge to an offset is made; calls, and what is emulated, leave the function even where it holds their target. */
 function linkOf(
-  { translation, page, unit, index, isTranslated }: UnitContext,
+  { translation, pages, unit, index, isTranslated }: UnitContext,
   kind: Successor["kind"],
   offset: number,
 ): Link {
@@ -188,12 +203,12 @@ function linkOf(
     return isLast && order[order.indexOf(index) + 1] === inside ? "elided" : "jump";
   }
   if (isTranslated((translation.eip & ~PAGE_MASK) + offset)) return "chained";
-  return isTranslatable(page, offset) ? "continuation" : "interpreter";
+  return isTranslatable(pageOf({ pages }, offset), offset & PAGE_MASK) ? "continuation" : "interpreter";
 }
 
-/** Whether a translation can begin at an offset, as far as this page tells. */
+/** Whether a translation can begin at an offset of a page, as far as its bytes tell. */
 function isTranslatable(page: Uint8Array, offset: number): boolean {
-  return offset < 0 || offset >= PAGE_BYTES || findUnit(page, 0, offset, 1).instructions.length > 0;
+  return page.length === 0 || findUnit(page, 0, offset, 1).instructions.length > 0;
 }
 
 /** The function in a module of its own, with a name section (WebAssembly 3.0 core specification, appendix 7.4). */

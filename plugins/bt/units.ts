@@ -1,5 +1,5 @@
 // Translation units and regions. A translation unit is a basic block of at most so many instructions (BT paper 3.2); a region
-// is the set of units that can be reached from a hot one without leaving its page, compiled into one function.
+// is a set of units that can be reached from a hot one, on its page and on others, compiled into one function.
 
 import { decode, type Instruction } from "../x86/mod.ts";
 import { emitterOf } from "./emit/instructions.ts";
@@ -24,7 +24,7 @@ export type Ending =
   /** The next instruction crosses the page: it is emulated. */
   | "edge";
 
-/** One translated instruction: where it begins in its page, and how it is emitted (none for the one that ends the unit). */
+/** One translated instruction: where it begins, as in `Unit`, and how it is emitted (none for the one that ends the unit). */
 export interface UnitInstruction {
   readonly offset: number;
   readonly instruction: Instruction;
@@ -34,12 +34,12 @@ export interface UnitInstruction {
 }
 
 export interface Unit {
-  /** Offset in the page of the first instruction, and of what follows the last. */
+  /** Offset of the first instruction, and of what follows the last, from the page of the region's entry. */
   readonly offset: number;
   readonly end: number;
   readonly instructions: readonly UnitInstruction[];
   readonly ending: Ending;
-  /** Offsets of successors relative to the page; beyond it where they lie elsewhere. */
+  /** Offsets of successors, likewise. */
   readonly taken: number | undefined;
   readonly next: number | undefined;
 }
@@ -53,23 +53,27 @@ const endings: Readonly<Record<string, Ending>> = {
   callIndirect: "callIndirect",
 };
 
-/** Finds the unit that begins at `offset` of the page at machine address `page`; `choose` says how sensitive instructions are translated. */
+/**
+ * Finds the unit that begins at `offset` of the page at machine address `page`; `choose` says how sensitive instructions are
+ * translated. Offsets in what is returned count from `base` bytes before the page.
+ */
 export function findUnit(
   bytes: Uint8Array,
   page: number,
   offset: number,
   cap: number,
   choose: SensitiveChoice = fastest,
+  base = 0,
 ): Unit {
   const instructions: UnitInstruction[] = [];
   let at = offset;
   const unit = (ending: Ending, taken?: number, next?: number): Unit => ({
-    offset,
-    end: at,
+    offset: base + offset,
+    end: base + at,
     instructions,
     ending,
-    taken,
-    next,
+    taken: taken === undefined ? undefined : (base + taken) | 0,
+    next: next === undefined ? undefined : (base + next) | 0,
   });
   while (instructions.length < cap || (cap > 1 && endsWithSti(instructions))) {
     if (at >= 4096) return unit("next", undefined, at);
@@ -77,7 +81,7 @@ export function findUnit(
     if (typeof instruction === "string") return unit(instruction === "truncated" ? "edge" : "interpret", undefined, at);
     const ending = endingOf(instruction);
     if (ending !== undefined) {
-      instructions.push({ offset: at, instruction });
+      instructions.push({ offset: base + at, instruction });
       at += instruction.length;
       const target = ending === "jcc" || ending === "jmp" || ending === "call" ? at + instruction.immediate : undefined;
       return unit(ending, target, ending === "jcc" ? at : undefined);
@@ -85,7 +89,7 @@ export function findUnit(
     const sensitive = choose(instruction);
     const emit = sensitive?.emit ?? emitterOf(instruction);
     if (emit === undefined) return unit("interpret", undefined, at + instruction.length);
-    instructions.push({ offset: at, instruction, emit, form: sensitive?.form });
+    instructions.push({ offset: base + at, instruction, emit, form: sensitive?.form });
     at += instruction.length;
     if (sensitive?.followedBy === "away") return unit("emulate", undefined, at);
     if (sensitive?.followedBy === "next") break;
@@ -115,6 +119,8 @@ export interface Region {
   readonly indexOf: ReadonlyMap<number, number>;
   /** Indices of the units at which it can be entered: the first, where calls return to, and the heads of loops. */
   readonly entries: readonly number[];
+  /** Frames by page, counted from the entry's; -1 for those that the region stays out of. */
+  readonly frames: ReadonlyMap<number, number>;
   readonly flow: Flow;
 }
 
@@ -134,47 +140,77 @@ export function successorsOf({ ending, taken, next }: Unit): number[] {
 /** Steps that an entry can be asked to have left at the most: what fits the jump cache's word (runtime.ts). */
 const MOST_STEPS = 127;
 
-/**
- * Finds the units that are reachable from `offset` within the page, up to those at offsets that `isKnown` says are translated
- * already: they are chained to, for compiling code twice costs more than the way between two regions.
- */
-export function findRegion(
-  bytes: Uint8Array,
-  page: number,
-  offset: number,
-  limits: { cap: number; units: number },
-  isKnown: (offset: number) => boolean = () => false,
-  choose: SensitiveChoice = fastest,
-): Region {
-  const units: Unit[] = [];
-  const indexOf = new Map<number, number>();
-  const returns = new Set<number>();
-  const pending = [offset];
-  while (pending.length > 0 && units.length < limits.units) {
-    const at = pending.shift();
-    if (at === undefined || indexOf.has(at) || at < 0 || at >= 4096) continue;
-    if (at !== offset && isKnown(at)) continue;
-    const unit = findUnit(bytes, page, at, limits.cap, choose);
-    if (unit.instructions.length === 0 && at !== offset) continue;
-    indexOf.set(at, units.length);
-    units.push(unit);
-    // The fall-through first, so that it tends to lie next.
-    if (unit.next !== undefined && (unit.ending === "jcc" || unit.ending === "next")) pending.unshift(unit.next);
-    if (unit.taken !== undefined) pending.push(unit.taken);
-    // Where calls return to, and where emulation comes back, is entered from outside; it belongs here, because what follows does.
-    if (["call", "callIndirect", "emulate"].includes(unit.ending)) {
-      pending.push(unit.end);
-      returns.add(unit.end);
-    }
-    if (unit.ending === "interpret" && unit.next !== undefined) {
-      pending.push(unit.next);
-      returns.add(unit.next);
-    }
-  }
-  return regionOf(units, indexOf, returns);
+const PAGE_BYTES = 4096, PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+
+/** What a region is to be made of. */
+export interface RegionRequest {
+  /** Machine memory. */
+  readonly bytes: Uint8Array;
+  /** Frame of the page that offsets are relative to. */
+  readonly mpn: number;
+  /** Where units begin from which the others are found; the first is the region's entry. */
+  readonly offsets: readonly number[];
+  /** Instructions of a unit, and units, at the most. */
+  readonly limits: { readonly cap: number; readonly units: number };
+  /** What is translated already stays outside: compiling code twice costs more than the way between two regions. */
+  readonly isKnown?: (offset: number) => boolean;
+  /** Where a jump or a return leads to that has never been run stays outside, too: it need not be compiled at all. */
+  readonly hasRun?: (offset: number) => boolean;
+  /** Frame of the page that lies so many pages behind the entry's, or -1 to stay out of it. Without it, the region is one page. */
+  readonly frameOf?: (page: number) => number;
+  readonly choose?: SensitiveChoice;
 }
 
-function regionOf(units: readonly Unit[], indexOf: ReadonlyMap<number, number>, returns: ReadonlySet<number>): Region {
+/** Finds the units that are reachable from some offsets. */
+export function findRegion(request: RegionRequest): Region {
+  const { bytes, mpn, offsets, limits, isKnown, hasRun, frameOf, choose } = request;
+  const units: Unit[] = [];
+  const indexOf = new Map<number, number>();
+  /** Offsets at which the region is entered from outside. */
+  const returns = new Set<number>(offsets.slice(1));
+  const frames = new Map([[0, mpn]]);
+  const pending = [...offsets];
+  const frameAt = (offset: number): number => {
+    const page = offset >> PAGE_SHIFT;
+    let frame = frames.get(page);
+    if (frame === undefined) frames.set(page, frame = frameOf?.(page) ?? -1);
+    return frame;
+  };
+  const ran = (offset: number) => hasRun === undefined || (frameAt(offset) >= 0 && hasRun(offset));
+  while (pending.length > 0 && units.length < limits.units) {
+    const at = pending.shift();
+    if (at === undefined || indexOf.has(at)) continue;
+    const frame = frameAt(at), base = at & ~PAGE_MASK;
+    if (frame < 0 || (at !== offsets[0] && isKnown?.(at) === true)) continue;
+    const unit = findUnit(bytes, frame * PAGE_BYTES, at & PAGE_MASK, limits.cap, choose, base);
+    if (unit.instructions.length === 0 && at !== offsets[0]) continue;
+    indexOf.set(at, units.length);
+    units.push(unit);
+    const { ending, next, taken, end } = unit;
+    // The fall-through first, so that it tends to lie next.
+    if (next !== undefined && (ending === "next" || (ending === "jcc" && ran(next)))) pending.unshift(next);
+    if (taken !== undefined && ran(taken)) pending.push(taken);
+    // The way to another page may find it unmapped: it is gone then as if from outside.
+    for (const successor of successorsOf(unit)) if ((successor & ~PAGE_MASK) !== base) returns.add(successor);
+    // Where calls return to, and where emulation comes back, is entered from outside; it belongs here, because what follows does.
+    if (ending === "emulate" || ((ending === "call" || ending === "callIndirect") && ran(end))) {
+      pending.push(end);
+      returns.add(end);
+    }
+    if (ending === "interpret" && next !== undefined) {
+      pending.push(next);
+      returns.add(next);
+    }
+  }
+  return regionOf(units, indexOf, returns, frames);
+}
+
+function regionOf(
+  units: readonly Unit[],
+  indexOf: ReadonlyMap<number, number>,
+  returns: ReadonlySet<number>,
+  frames: ReadonlyMap<number, number>,
+): Region {
   const inside = units.map((unit) => successorsOf(unit).flatMap((offset) => indexOf.get(offset) ?? []));
   const graph = (entries: readonly number[]) => ({
     count: units.length,
@@ -197,7 +233,7 @@ function regionOf(units: readonly Unit[], indexOf: ReadonlyMap<number, number>, 
     taken !== undefined && taken <= offset ? indexOf.get(taken) ?? [] : []
   );
   const entries = [...first, ...checkpoints, ...targets].filter(isFirst);
-  return { units, indexOf, entries, flow: findFlow(graph(entries), MOST_STEPS) };
+  return { units, indexOf, entries, frames, flow: findFlow(graph(entries), MOST_STEPS) };
 }
 
 function isFirst<T>(value: T, index: number, all: readonly T[]): boolean {

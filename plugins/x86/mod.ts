@@ -18,7 +18,7 @@ import { Fpu } from "./x87/fpu.ts";
 
 export * from "./services.ts";
 export { Attention, Mode, Processor } from "./processor.ts";
-export type { CodeFrames as x86CodeFrames } from "./code_frames.ts";
+export { type CodeFrames as x86CodeFrames, markLines, touchesLines } from "./code_frames.ts";
 export { GuestFault } from "./fault.ts";
 export type { Block } from "./interpreter/blocks.ts";
 export type { Interpreter } from "./interpreter/engine.ts";

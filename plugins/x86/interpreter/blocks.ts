@@ -100,6 +100,11 @@ export class BlockCache implements CodeUser {
     return single;
   }
 
+  /** Whether there is a block at a machine address in a mode: whether it was ever run, and its code is still the same. */
+  has(address: number, mode: number): boolean {
+    return this.#pages.get(address >>> 12)?.has(keyOf(address, mode)) ?? false;
+  }
+
   discard(mpn: number, first: number, last: number): void {
     const page = this.#pages.get(mpn);
     if (page === undefined) return;

@@ -34,13 +34,13 @@ function emptyCache(mostBytes: number) {
   const cache = new TranslationCache(words, sites, mostBytes, statistics);
   /** Installs a region at an offset of the frame, as the translator does, and notes it in the jump cache. */
   const add = (offset: number, emittedBytes: number, { mode = MODE, linearPage = LINEAR_PAGE, mpn = FRAME } = {}) => {
-    const region = findRegion(code, mpn * PAGE, offset, { cap: 12, units: 1 });
+    const region = findRegion({ bytes: code, mpn, offsets: [offset], limits: { cap: 12, units: 1 } });
     const slot = cache.takeSlot();
     sites.add(SITE);
-    const { units } = region;
+    const spans = region.units.map(({ offset, end }) => ({ mpn, eip: linearPage | offset, bytes: end - offset }));
     cache.makeRoom(emittedBytes);
     const taken = sites.takeAdded();
-    const fragment: Fragment = { mpn, linearPage, mode, slot, units, emittedBytes, sites: taken, vmIds: [1] };
+    const fragment: Fragment = { mode, slot, spans, emittedBytes, sites: taken, vmIds: [1] };
     const entry = cache.install(fragment, region);
     words.set([linearPage | offset, mode, mpn, entry.word], jumpWord(offset, linearPage));
     return entry;

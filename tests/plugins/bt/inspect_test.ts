@@ -21,7 +21,7 @@ function viewsOf(
   for (const [offset, bytes] of Object.entries(code)) machine.set(bytes, MPN * PAGE_BYTES + Number(offset));
   const log = new TranslationLog(machine);
   for (const offset of entries) {
-    const region = findRegion(machine, MPN * PAGE_BYTES, offset, { cap: 12, units });
+    const region = findRegion({ bytes: machine, mpn: MPN, offsets: [offset], limits: { cap: 12, units } });
     const body = compileRegion(region, { linearPage: LINEAR_PAGE, mode: 0, slot: 0 });
     const translation: Translation = { mpn: MPN, eip: LINEAR_PAGE + offset, mode: 0, region, body };
     log.add(translation);
@@ -96,7 +96,7 @@ Deno.test("a view shows the code as it was translated, whatever has been stored 
   const machine = new Uint8Array(2 * PAGE_BYTES);
   machine.set([INC_EAX, RET], MPN * PAGE_BYTES);
   const log = new TranslationLog(machine);
-  const region = findRegion(machine, MPN * PAGE_BYTES, 0, { cap: 12, units: 1 });
+  const region = findRegion({ bytes: machine, mpn: MPN, offsets: [0], limits: { cap: 12, units: 1 } });
   log.add({
     mpn: MPN,
     eip: LINEAR_PAGE,
