@@ -10,7 +10,7 @@ import type { TranslatorStatistics } from "./statistics.ts";
 import type { Region } from "./units.ts";
 
 /** Regions at the most, however small they are. The jump cache's empty words have all bits set: no region has that slot. */
-export const TABLE_SLOTS = 1 << 15;
+const { TABLE_SLOTS } = L;
 
 /** Where the code of a unit lies: its frame, its linear address as a signed word, and its length. */
 export interface Span {
@@ -26,6 +26,13 @@ export interface Fragment {
   readonly slot: number;
   /** Those of its units, in their order. */
   readonly spans: readonly Span[];
+  /** Indices of the units at which it can be entered, the first first. */
+  readonly entries: readonly number[];
+  /** Linear addresses that its direct jumps and calls leave to; and some that it was seen to leave to. */
+  readonly exits: Set<number>;
+  /** How often its code was regrouped (regroup.ts), and how often it had been entered when that was last looked at. */
+  readonly generation: number;
+  seenEntries: number;
   /** Size of its module. */
   readonly emittedBytes: number;
   /** Numbers of its exits (emit/exit_sites.ts). */
@@ -57,6 +64,8 @@ export interface CacheCounts {
   readonly pages: number;
   /** Places in the table that were ever used. */
   readonly slots: number;
+  /** Entries into regions since the start, from wherever. */
+  readonly entries: number;
 }
 
 export class TranslationCache {
@@ -66,6 +75,8 @@ export class TranslationCache {
   /** All of them, the oldest first. */
   readonly #fragments = new Set<Fragment>();
   #emittedBytes = 0;
+  /** Entries into regions that are gone. */
+  #pastEntries = 0;
   #slots = 0;
   readonly #freeSlots: number[] = [];
 
@@ -81,7 +92,14 @@ export class TranslationCache {
 
   get counts(): CacheCounts {
     const { size: regions } = this.#fragments;
-    return { regions, emittedBytes: this.#emittedBytes, pages: this.#pages.size, slots: this.#slots };
+    let entries = this.#pastEntries;
+    for (const { slot } of this.#fragments) entries += this.words[L.entriesWord(slot)] >>> 0;
+    return { regions, emittedBytes: this.#emittedBytes, pages: this.#pages.size, slots: this.#slots, entries };
+  }
+
+  /** All regions, the oldest first. */
+  get fragments(): Iterable<Fragment> {
+    return this.#fragments;
   }
 
   /** The translation from a frame at an EIP in a mode; another one where the frame is mapped elsewhere by now. */
@@ -115,8 +133,8 @@ export class TranslationCache {
   }
 
   /** Makes a region known at each of its entries that no other has; returns the first. */
-  install(fragment: Fragment, { entries: indices, flow }: Region): Entry {
-    const { mode, slot, spans } = fragment;
+  install(fragment: Fragment, { flow }: Region): Entry {
+    const { mode, slot, spans, entries: indices } = fragment;
     const entryOf = (index: number): Entry => {
       return { fragment, eip: spans[index].eip, word: entryWord(slot, index, flow.longest[index]) };
     };
@@ -183,7 +201,10 @@ export class TranslationCache {
       page?.fragments.delete(fragment);
       if (page?.fragments.size === 0) this.#pages.delete(mpn);
     }
-    this.#fragments.delete(fragment);
+    if (!this.#fragments.delete(fragment)) return;
+    const entries = L.entriesWord(slot);
+    this.#pastEntries += words[entries] >>> 0;
+    words[entries] = 0;
     this.#emittedBytes -= fragment.emittedBytes;
     this.sites.release(fragment.sites);
     this.table.set(slot, null);
@@ -191,7 +212,7 @@ export class TranslationCache {
   }
 
   emptyJumpCache(): void {
-    this.words.fill(-1, L.JUMP_CACHE >> 2);
+    this.words.fill(-1, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
   }
 
   #evictOldest(): void {

@@ -11,7 +11,7 @@ import { x87Frames } from "./emit/x87_frames.ts";
 import { X87Stack } from "./emit/x87_stack.ts";
 import type { Component, Loop } from "./flow.ts";
 import * as L from "./layout.ts";
-import { COUNT_SHIFT, countChained, ENTRY_SHIFT, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
+import { COUNT_SHIFT, countEntry, ENTRY_SHIFT, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
 import { type Region, type Unit } from "./units.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
@@ -107,9 +107,11 @@ class RegionCompiler {
     this.#callOut();
     f.get(STATUS).op(Op.return).end();
     f.constant(0).get(EIP).memory(Access.i32Store, HYPERVISOR, L.STATE + S.EIP * 4);
+    f.constant(0).get(EIP).memory(Access.i32Store, HYPERVISOR, L.LEFT_TO + this.placement.slot * 4);
     f.get(EIP).returnCall(GOTO);
     const prologue = new FunctionBody(1);
     e.emitPrologue(prologue);
+    countEntry(prologue, this.placement.slot);
     return f.prepend(prologue);
   }
 
@@ -127,7 +129,6 @@ class RegionCompiler {
     f.constant(slot).op(Op.i32Ne).brIf(outside);
     f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32GtS).brIf(outside);
     this.#e.x87?.spill();
-    countChained(f);
     f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And).set(ENTRY).br(this.#top);
     f.end();
   }

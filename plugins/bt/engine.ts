@@ -5,7 +5,7 @@
 import { GuestFault, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
 import type { Block, Interpreter } from "../x86/mod.ts";
 import type { ObservePort, Vm } from "../../core/mod.ts";
-import { type Entry, TABLE_SLOTS, TranslationCache } from "./cache.ts";
+import { type Entry, type Fragment, TranslationCache } from "./cache.ts";
 import { CallOuts, noteState, syncLevel, TRANSLATED_MODE } from "./callout.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
@@ -17,6 +17,7 @@ import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
 import { x87Functions } from "./emit/x87_runtime.ts";
 import { type SensitiveChoice, sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
+import { chooseGroups } from "./regroup.ts";
 import {
   COUNT_SHIFT,
   enterFunction,
@@ -34,7 +35,7 @@ import {
   systemEnterFunction,
   systemExitFunction,
 } from "./transfers.ts";
-import { findRegion } from "./units.ts";
+import { exitsOf, findRegion } from "./units.ts";
 import { walksThroughCode } from "./walks.ts";
 import { encodeModule } from "./wasm.ts";
 
@@ -47,6 +48,9 @@ export interface TranslatorOptions {
   readonly unitInstructions: number;
   /** Units of a region at the most; 1 makes every unit its own. */
   readonly regionUnits: number;
+  /** Steps between two looks at which regions to compile anew as one, 0 for never; entries in between that make one hot. */
+  readonly regroupSteps: number;
+  readonly regroupEntries: number;
   /** KiB of emitted code kept at the most; the oldest translations go first. */
   readonly cacheKib: number;
   /** Whether translations go on to each other; if not, each leaves to the run loop, which looks for the next. */
@@ -56,6 +60,26 @@ export interface TranslatorOptions {
 }
 
 const PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+/** Units of a region at the most, so that the number of one fits the jump cache's word. */
+const MOST_REGION_UNITS = 250;
+
+/** What a region is compiled from. */
+interface RegionPlan {
+  /** Frame, linear address and mode of its first entry. */
+  readonly mpn: number;
+  readonly eip: number;
+  readonly mode: number;
+  /** Linear addresses at which it is entered, too. */
+  readonly entries: readonly number[];
+  /** Linear pages and their frames; the instruction TLB has others. */
+  readonly frames: readonly (readonly [page: number, mpn: number])[];
+  /** Units at the most. */
+  readonly units: number;
+  readonly vmIds: number[];
+  /** Regions whose place it takes. */
+  readonly parts: readonly Fragment[];
+}
+
 /** A page whose code keeps changing is not translated again until it has been left alone for this many entries. */
 const REWRITE_PENALTY = 16, MOST_REWRITES = 64;
 
@@ -74,6 +98,8 @@ export class Translator {
   readonly #enter: (word: number) => number;
   /** Rare exits of all regions. */
   readonly sites = new ExitSites();
+  /** Steps until regions are regrouped. */
+  #stepsToLook: number;
   readonly #rewrites = new Map<number, number>();
   #active: Processor | undefined;
   /** Where the active processor's state was before it was moved here. */
@@ -96,6 +122,7 @@ export class Translator {
     const callsOutForDevices = options.forms.mmio === "callout";
     this.#callOuts = new CallOuts(this.#words, this.sites, interpreter, callsOutForDevices, this.statistics);
     this.#choose = sensitiveChoice(options.forms);
+    this.#stepsToLook = options.regroupSteps === 0 ? Infinity : options.regroupSteps;
     const functions = Object.entries(RUNTIME).map(([exported, body]) => {
       const type = IMPORTS.find(({ name }) => name === exported)?.type ?? REGION_TYPE;
       const isGoto = exported === "goto";
@@ -121,7 +148,9 @@ export class Translator {
     // Alignment checks or watchpoints are armed: every access takes the slow path, which is the interpreter's.
     if (cpu.tlb !== cpu.mmu.data.host) return this.interpreter.execute(vm);
     const words = this.#words, callOuts = this.#callOuts, statistics = this.statistics;
+    if (this.#stepsToLook <= 0) this.#regroup(vm.id);
     callOuts.begin(cpu);
+    const startedAt = clock.steps;
     while (clock.steps < clock.deadlineSteps && cpu.attention === 0) {
       const word = this.#find(cpu);
       const left = clock.deadlineSteps - clock.steps;
@@ -153,8 +182,7 @@ export class Translator {
       // A region may leave for the interpreter at the very deadline.
       else if (site.status === Exit.interpret && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
     }
-    statistics.chained += words[L.CHAINED >> 2] >>> 0;
-    words[L.CHAINED >> 2] = 0;
+    this.#stepsToLook -= clock.steps - startedAt;
   }
 
   step(vm: Vm): boolean {
@@ -282,11 +310,45 @@ export class Translator {
   }
 
   #translate(vmId: number, mpn: number, eip: number, mode: number): Entry | undefined {
+    return this.#compile({
+      mpn,
+      eip,
+      mode,
+      entries: [],
+      frames: [],
+      units: this.options.regionUnits,
+      vmIds: [vmId],
+      parts: [],
+    });
+  }
+
+  /** Compiles regions anew, as one, that lead to each other and are hot. */
+  #regroup(vmId: number): void {
+    const { regroupSteps, regroupEntries } = this.options;
+    this.#stepsToLook = regroupSteps === 0 ? Infinity : regroupSteps;
+    const limits = { entries: regroupEntries, units: MOST_REGION_UNITS };
+    const startedMs = performance.now();
+    const groups = chooseGroups(this.cache.fragments, this.#words, limits, (page, mode) => this.#fetched(page, mode));
+    for (const parts of groups) {
+      const [{ spans: [{ mpn, eip }], mode }] = parts;
+      const entries = parts.flatMap(({ spans, entries }) => entries.map((index) => spans[index].eip));
+      const frames = parts.flatMap(({ spans }) => spans.map(({ mpn, eip }) => [eip & ~PAGE_MASK, mpn] as const));
+      const vmIds = [...new Set([vmId, ...parts.flatMap(({ vmIds }) => vmIds)])];
+      this.#compile({ mpn, eip, mode, entries, frames, units: MOST_REGION_UNITS, vmIds, parts });
+      this.statistics.groups++;
+      this.statistics.regrouped += parts.length;
+    }
+    this.statistics.wallTranslatingMs += performance.now() - startedMs;
+  }
+
+  /** Compiles a region and installs it. */
+  #compile(plan: RegionPlan): Entry | undefined {
+    const { mpn, eip, mode, vmIds, parts } = plan;
     const { unitInstructions, regionUnits, threshold } = this.options;
     const { cache, bytes } = this;
     const { blocks } = this.interpreter;
     const linearPage = eip & ~PAGE_MASK;
-    const frames = new Map([[linearPage, mpn]]);
+    const frames = new Map([[linearPage, mpn], ...plan.frames]);
     const frameOf = (linear: number): number => {
       const page = linear & ~PAGE_MASK;
       let frame = frames.get(page);
@@ -297,9 +359,12 @@ export class Translator {
     const region = findRegion({
       bytes,
       mpn,
-      offsets: [eip & PAGE_MASK],
-      limits: { cap: unitInstructions, units: regionUnits },
-      isKnown: (offset) => cache.find(frameOf(at(offset)), at(offset), mode) !== undefined,
+      offsets: [eip, ...plan.entries].map((linear) => (linear - linearPage) | 0),
+      limits: { cap: unitInstructions, units: plan.units },
+      isKnown: (offset) => {
+        const known = cache.find(frameOf(at(offset)), at(offset), mode);
+        return known !== undefined && !parts.includes(known.fragment);
+      },
       // Before anything has run there is nothing to go by.
       hasRun: threshold === 0 ? undefined : (offset) => {
         const linear = at(offset);
@@ -308,20 +373,23 @@ export class Translator {
       frameOf: regionUnits === 1 ? undefined : (page) => frameOf(at(page << PAGE_SHIFT)),
       choose: this.#choose,
     });
-    const { units } = region;
+    const { units, entries } = region;
     if (units.length === 0 || units[0].instructions.length === 0) return undefined;
     const slot = cache.takeSlot();
     const body = compileRegion(region, { linearPage, mode, slot }, this.sites);
     const sites = this.sites.takeAdded();
     const module = this.#encode([{ type: REGION_TYPE, body, slot }], IMPORTS.slice(0, body.callees));
     const emittedBytes = module.length;
+    for (const part of parts) cache.forget(part);
     cache.makeRoom(emittedBytes);
     this.#instantiate(module);
     // Where the code lies is all that is kept of it: decoded instructions would be most of what a translation takes.
     const spans = units.map(({ offset, end }) => ({ mpn: frameOf(at(offset)), eip: at(offset), bytes: end - offset }));
-    const fragment = { mode, slot, spans, emittedBytes, sites, vmIds: [vmId] };
+    const exits = new Set(exitsOf(region).map(at));
+    const generation = Math.max(-1, ...parts.map(({ generation }) => generation)) + 1;
+    const fragment = { mode, slot, spans, entries, exits, generation, seenEntries: 0, emittedBytes, sites, vmIds };
     const entry = cache.install(fragment, region);
-    for (const index of region.entries) {
+    for (const index of entries) {
       const { mpn, eip } = spans[index];
       const block = blocks.find((mpn << PAGE_SHIFT) | (eip & PAGE_MASK), mode & ~L.MODE_USER);
       if (block !== undefined) block.isTranslated = true;
@@ -349,7 +417,7 @@ export class Translator {
       functions,
       machinePages: this.#machinePages,
       area: this.#area,
-      tableSlots: TABLE_SLOTS,
+      tableSlots: L.TABLE_SLOTS,
     });
   }
 

@@ -33,8 +33,6 @@ export const END_STEPS = 1056, END_CYCLES = 1064;
 export const DEVICE_MISS = 1072;
 /** Not zero while somebody listens to the events that the guest is delivered. */
 export const OBSERVED = 1076;
-/** Entries from one translation into another since the turn began, as an unsigned word. */
-export const CHAINED = 1280;
 /** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
 export const PORTS = 1088, PORT_ENTRIES = 16;
 
@@ -46,8 +44,12 @@ export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
 
 /** The jump cache: EIP, mode, MPN, then slot and entry in one word. */
 export const JUMP_CACHE = 73728, JUMP_CACHE_ENTRIES = 8192;
+/** A word for each slot of the table: how often its region was entered, modulo 2^32. */
+export const ENTRIES = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16, TABLE_SLOTS = 1 << 15;
+/** And where its region was last left to: an EIP. */
+export const LEFT_TO = ENTRIES + TABLE_SLOTS * 4;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
-export const HYPERVISOR_BYTES = 262144;
+export const HYPERVISOR_BYTES = 524288;
 
 /** Words of a TLB entry's host half. */
 export const TLB_READ = 0, TLB_ADDEND = 4, TLB_WRITE = 8, TLB_MPN = 12;
@@ -55,6 +57,16 @@ export const TLB_READ = 0, TLB_ADDEND = 4, TLB_WRITE = 8, TLB_MPN = 12;
 /** Index of an EIP in the jump cache. */
 export function jumpCacheIndex(eip: number): number {
   return (eip ^ (eip >>> 12)) & (JUMP_CACHE_ENTRIES - 1);
+}
+
+/** Index of a slot's count of entries in the area's words. */
+export function entriesWord(slot: number): number {
+  return (ENTRIES >> 2) + slot;
+}
+
+/** Index of the word that says where a slot's region was last left to. */
+export function leftToWord(slot: number): number {
+  return (LEFT_TO >> 2) + slot;
 }
 
 /** Bit of a translation's mode beyond those of the processor's `Mode`: CPL 3. */

@@ -28,6 +28,10 @@ export default definePlugin({
     threshold: z.int().min(0).default(100).describe("entries of a block before it is translated"),
     unitInstructions: z.int().min(1).max(64).default(12).describe("most instructions of a translation unit"),
     regionUnits: z.int().min(1).max(250).default(32).describe("most translation units of a region; 1: no regions"),
+    regroupSteps: z.int().min(0).default(1 << 20).describe(
+      "steps between two looks at which hot regions to compile anew as one; 0: never",
+    ),
+    regroupEntries: z.int().min(1).default(4096).describe("entries of a region in between that make it hot"),
     cacheKib: z.int().min(1).max(1 << 20).default(65536).describe("KiB of emitted code in the translation cache"),
     chaining: z.boolean().default(true).describe(
       "translations go on to each other; false: each leaves to the run loop",

@@ -45,10 +45,11 @@ export function enterFunction(): FunctionBody {
   return pushEntry(new FunctionBody(1), WORD).returnCallIndirect(REGION_TYPE);
 }
 
-/** Counts an entry from one translation into another. */
-export function countChained(f: FunctionBody): void {
-  f.constant(0).constant(0).memory(Access.i32Load, HYPERVISOR, L.CHAINED).constant(1).op(Op.i32Add);
-  f.memory(Access.i32Store, HYPERVISOR, L.CHAINED);
+/** Counts an entry into a slot's region. */
+export function countEntry(f: FunctionBody, slot: number): void {
+  const at = L.ENTRIES + slot * 4;
+  f.constant(0).constant(0).memory(Access.i32Load, HYPERVISOR, at).constant(1).op(Op.i32Add);
+  f.memory(Access.i32Store, HYPERVISOR, at);
 }
 
 /** The import of this module: EIP to the word of the translation that is known there, fetched as the interpreter would; or -1. */
@@ -80,7 +81,6 @@ export function gotoFunction(): FunctionBody {
   load(entry, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(miss);
   load(entry, L.JUMP_CACHE + 12).tee(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
   global(L.BUDGET).op(Op.i32GtS).brIf(miss);
-  countChained(f);
   pushEntry(f, word).returnCallIndirect(REGION_TYPE);
   f.end();
   // The page is not in the instruction TLB, or another entry has the place in the jump cache: often, after a switch.
@@ -88,7 +88,6 @@ export function gotoFunction(): FunctionBody {
   f.get(EIP).call(KNOWN).tee(word).constant(0).op(Op.i32GeS).if();
   f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
   global(L.BUDGET).op(Op.i32LeS).if();
-  countChained(f);
   pushEntry(f, word).returnCallIndirect(REGION_TYPE);
   f.end().end().end();
   f.constant(0);

@@ -22,7 +22,8 @@ export class TranslatorStatistics {
   sharedBytes = 0;
   interpretedSteps = 0;
   dispatches = 0;
-  chained = 0;
+  regrouped = 0;
+  groups = 0;
   coldEntries = 0;
   lateEntries = 0;
   traps = 0;
@@ -52,8 +53,8 @@ export class TranslatorStatistics {
 
   /** Every figure by its published name, with `cache` as it is now. */
   figures(cache: CacheCounts): Readonly<Record<StatisticName, number>> {
-    const { dispatches, chained, coldEntries, exits } = this;
-    const entries = dispatches + chained;
+    const { dispatches, coldEntries, exits } = this;
+    const { entries } = cache, chained = entries - dispatches;
     return {
       regions: this.regions,
       units: this.units,
@@ -69,6 +70,8 @@ export class TranslatorStatistics {
       sharedRegions: this.sharedRegions,
       sharedBytes: this.sharedBytes,
       interpretedSteps: this.interpretedSteps,
+      groups: this.groups,
+      regrouped: this.regrouped,
       dispatches,
       chained,
       chainRate: ratio(chained, entries),
@@ -113,6 +116,8 @@ export const STATISTICS = {
   evicted: ["regions", "discarded because the translation cache was full"],
   sharedRegions: ["regions", "that more than one VM has entered"],
   sharedBytes: ["bytes", "of modules that were not made again because another VM had made them"],
+  groups: ["regions", "made of others that lead to each other"],
+  regrouped: ["regions", "that were compiled anew as parts of groups"],
   interpretedSteps: ["steps", "taken by the interpreter"],
   dispatches: ["entries", "into translations from the run loop"],
   chained: ["entries", "into translations from translations, through the jump cache"],

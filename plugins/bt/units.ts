@@ -137,6 +137,11 @@ export function successorsOf({ ending, taken, next }: Unit): number[] {
   return offsets;
 }
 
+/** Where a region's direct jumps, calls and fall-throughs lead out of it. */
+export function exitsOf({ units, indexOf }: Pick<Region, "units" | "indexOf">): number[] {
+  return [...new Set(units.flatMap(successorsOf))].filter((offset) => !indexOf.has(offset));
+}
+
 /** Steps that an entry can be asked to have left at the most: what fits the jump cache's word (runtime.ts). */
 const MOST_STEPS = 127;
 

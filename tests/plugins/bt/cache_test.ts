@@ -40,7 +40,10 @@ function emptyCache(mostBytes: number) {
     const spans = region.units.map(({ offset, end }) => ({ mpn, eip: linearPage | offset, bytes: end - offset }));
     cache.makeRoom(emittedBytes);
     const taken = sites.takeAdded();
-    const fragment: Fragment = { mode, slot, spans, emittedBytes, sites: taken, vmIds: [1] };
+    const fragment: Fragment = {
+      ...{ mode, slot, spans, entries: [0], exits: new Set<number>(), generation: 0, seenEntries: 0 },
+      ...{ emittedBytes, sites: taken, vmIds: [1] },
+    };
     const entry = cache.install(fragment, region);
     words.set([linearPage | offset, mode, mpn, entry.word], jumpWord(offset, linearPage));
     return entry;
@@ -61,7 +64,7 @@ Deno.test("a full cache evicts the oldest regions, as many as the new one needs 
   add(256, 300);
   assertEquals([0, 64, 128, 192, 256].map((offset) => find(offset) !== undefined), [false, false, true, true, true]);
   assertEquals(statistics.evicted, 2);
-  assertEquals(cache.counts, { regions: 3, emittedBytes: 800, pages: 1, slots: 5 });
+  assertEquals(cache.counts, { regions: 3, emittedBytes: 800, pages: 1, slots: 5, entries: 0 });
 });
 
 Deno.test("a region that is larger than the cache has it to itself", () => {
@@ -71,13 +74,13 @@ Deno.test("a region that is larger than the cache has it to itself", () => {
   assertEquals(cache.counts.regions, 1);
   assert(find(64) !== undefined);
   add(0, 400);
-  assertEquals(cache.counts, { regions: 1, emittedBytes: 400, pages: 1, slots: 2 });
+  assertEquals(cache.counts, { regions: 1, emittedBytes: 400, pages: 1, slots: 2, entries: 0 });
 });
 
 Deno.test("slots and numbers of exits are used again once their region has gone", () => {
   const { cache, sites, add } = emptyCache(1000);
   for (let i = 0; i < 1000; i++) add((i % LINE) * LINE, 100, { mode: i % 3 === 0 ? MODE : OTHER_MODE });
-  assertEquals(cache.counts, { regions: 10, emittedBytes: 1000, pages: 1, slots: 11 });
+  assertEquals(cache.counts, { regions: 10, emittedBytes: 1000, pages: 1, slots: 11, entries: 0 });
   assertEquals([sites.count, sites.inUse], [11, 10]);
 });
 
@@ -93,7 +96,7 @@ Deno.test("a region that has gone leaves nothing that leads to it, and what shar
   cache.addLines(FRAME, lines);
   assertEquals(lines, [0b10, 0]);
   cache.forgetLines(FRAME, 0, 63);
-  assertEquals(cache.counts, { regions: 0, emittedBytes: 0, pages: 0, slots: 2 });
+  assertEquals(cache.counts, { regions: 0, emittedBytes: 0, pages: 0, slots: 2, entries: 0 });
 });
 
 Deno.test("a region does not answer for its frame at another linear page, and gives way to one that is made there", () => {

@@ -60,6 +60,7 @@ Deno.test("units are counted by length and by how they end", () => {
     emittedBytes: 100,
     pages: 1,
     slots: 1,
+    entries: 0,
   });
   assertEquals({ units, instructions, guestBytes, emittedBytes }, {
     units: 3,
@@ -71,7 +72,7 @@ Deno.test("units are counted by length and by how they end", () => {
 });
 
 Deno.test("shares of nothing are 0", () => {
-  const counts = { regions: 0, emittedBytes: 0, pages: 0, slots: 0 };
+  const counts = { regions: 0, emittedBytes: 0, pages: 0, slots: 0, entries: 0 };
   const { hitRate, chainRate, cappedShare, instructionsPerUnit } = new TranslatorStatistics(12).figures(counts);
   assertEquals([hitRate, chainRate, cappedShare, instructionsPerUnit], [0, 0, 0, 0]);
 });
