@@ -11,7 +11,7 @@ import { x87Frames } from "./emit/x87_frames.ts";
 import { X87Stack } from "./emit/x87_stack.ts";
 import type { Component, Loop } from "./flow.ts";
 import * as L from "./layout.ts";
-import { COUNT_SHIFT, countEntry, ENTRY_SHIFT, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
+import { COUNT_SHIFT, countEntry, ENTRY_SHIFT, pushEntry, REGION_TYPE, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
 import { type Region, type Unit } from "./units.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
@@ -23,6 +23,8 @@ export interface Placement {
   readonly mode: number;
   /** Its slot in the table. */
   readonly slot: number;
+  /** Whether it goes on to other translations by itself. */
+  readonly chains?: boolean;
 }
 
 /**
@@ -62,7 +64,6 @@ class RegionCompiler {
 
   /** Offset of the bank of the instruction TLB. */
   readonly #bank: number;
-  readonly #isInManyPages: boolean;
 
   constructor(
     readonly region: Region,
@@ -71,7 +72,6 @@ class RegionCompiler {
   ) {
     this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites);
     this.#bank = placement.mode & L.MODE_USER ? L.INSTRUCTION_BANK_BYTES : 0;
-    this.#isInManyPages = region.units.some(({ offset }) => offset >> PAGE_SHIFT !== 0);
     this.#isEntry = new Set(region.entries);
     const x87 = x87Frames(region);
     this.#frames = x87.frames;
@@ -88,19 +88,16 @@ class RegionCompiler {
     const { region, f } = this;
     const e = this.#e;
     e.exitLabel = f.block();
-    const comesBack = region.entries.length > 1 && region.units.some(({ ending }) => INDIRECT.has(ending));
-    if (comesBack) {
-      this.#top = f.loop();
-      e.chainLabel = f.block();
-    } else e.chainLabel = e.exitLabel;
+    const comesBack = this.placement.chains !== false && region.entries.length > 1 &&
+      region.units.some(({ ending }) => INDIRECT.has(ending));
+    if (comesBack) this.#top = f.loop();
+    e.chainLabel = f.block();
     e.openSites();
     this.#list(region.flow.components, region.entries, new Set());
     e.closeSites();
-    if (comesBack) {
-      f.br(e.exitLabel).end();
-      this.#comeBack();
-      f.end();
-    }
+    f.br(e.exitLabel).end();
+    const word = this.#findNext(comesBack);
+    if (comesBack) f.end();
     f.end();
     e.emitEpilogue(f);
     f.get(STATUS).if();
@@ -108,6 +105,9 @@ class RegionCompiler {
     f.get(STATUS).op(Op.return).end();
     f.constant(0).get(EIP).memory(Access.i32Store, HYPERVISOR, L.STATE + S.EIP * 4);
     f.constant(0).get(EIP).memory(Access.i32Store, HYPERVISOR, L.LEFT_TO + this.placement.slot * 4);
+    f.get(word).constant(0).op(Op.i32GeS).if();
+    pushEntry(f, word).returnCallIndirect(REGION_TYPE);
+    f.end();
     f.get(EIP).returnCall(GOTO);
     const prologue = new FunctionBody(1);
     e.emitPrologue(prologue);
@@ -115,22 +115,33 @@ class RegionCompiler {
     return f.prepend(prologue);
   }
 
-  /** Goes on in this function where EIP is one of its entries, as `goto` would find it (runtime.ts). */
-  #comeBack(): void {
-    const { f, placement: { mode, slot } } = this;
+  /**
+   * Finds the translation at EIP in the jump cache, as `goto` does (runtime.ts): its word in the local that is returned, or -1.
+   * With `comesBack`, goes on in this function where it is one of its entries.
+   */
+  #findNext(comesBack: boolean): number {
+    const { f, placement: { mode, slot, chains = true } } = this;
     const entry = f.local(I32), word = f.local(I32);
-    const outside = f.block();
+    if (!chains) {
+      f.constant(-1).set(word);
+      return word;
+    }
+    const found = f.block(), missing = f.block();
     f.get(EIP).get(EIP).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
     f.constant(4).op(Op.i32Shl).tee(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE);
-    f.get(EIP).op(Op.i32Ne).brIf(outside);
-    if (this.#isInManyPages) this.#requirePage(entry, outside);
-    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4).constant(mode).op(Op.i32Ne).brIf(outside);
-    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 12).tee(word).constant(SLOT_MASK).op(Op.i32And);
-    f.constant(slot).op(Op.i32Ne).brIf(outside);
-    f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32GtS).brIf(outside);
-    this.#e.x87?.spill();
-    f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And).set(ENTRY).br(this.#top);
+    f.get(EIP).op(Op.i32Ne).brIf(missing);
+    this.#requirePage(entry, missing);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4).constant(mode).op(Op.i32Ne).brIf(missing);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 12).tee(word);
+    f.constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32LeS).brIf(found);
     f.end();
+    f.constant(-1).set(word).br(this.#e.exitLabel).end();
+    if (comesBack) {
+      f.get(word).constant(SLOT_MASK).op(Op.i32And).constant(slot).op(Op.i32Ne).brIf(this.#e.exitLabel);
+      this.#e.x87?.spill();
+      f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And).set(ENTRY).br(this.#top);
+    }
+    return word;
   }
 
   /** Branches to `outside` unless EIP's page is in the instruction TLB, with the frame of a jump cache's entry. */
@@ -318,13 +329,13 @@ class RegionCompiler {
     const isPlaced = index !== undefined && (e.x87 === undefined || e.x87.frame === this.#frames[index]);
     if (!isPlaced) {
       f.constant(this.#eipOf(offset));
-      return this.#leave(e.exitLabel);
+      return this.#leave(e.chainLabel);
     }
     if (offset >> PAGE_SHIFT !== from >> PAGE_SHIFT) {
       this.#pushPageMissing(offset >> PAGE_SHIFT);
       f.unlikely().if();
       f.constant(this.#eipOf(offset));
-      this.#leave(e.exitLabel);
+      this.#leave(e.chainLabel);
       f.end();
     }
     if (region.flow.checkpoints.has(index)) {

@@ -122,7 +122,7 @@ export class Translator {
     const callsOutForDevices = options.forms.mmio === "callout";
     this.#callOuts = new CallOuts(this.#words, this.sites, interpreter, callsOutForDevices, this.statistics);
     this.#choose = sensitiveChoice(options.forms);
-    this.#stepsToLook = options.regroupSteps === 0 ? Infinity : options.regroupSteps;
+    this.#stepsToLook = this.#stepsBetweenLooks();
     const functions = Object.entries(RUNTIME).map(([exported, body]) => {
       const type = IMPORTS.find(({ name }) => name === exported)?.type ?? REGION_TYPE;
       const isGoto = exported === "goto";
@@ -322,11 +322,16 @@ export class Translator {
     });
   }
 
+  /** Steps until regions are regrouped again. */
+  #stepsBetweenLooks(): number {
+    const { regroupSteps, regionUnits } = this.options;
+    return regroupSteps === 0 || regionUnits === 1 ? Infinity : regroupSteps;
+  }
+
   /** Compiles regions anew, as one, that lead to each other and are hot. */
   #regroup(vmId: number): void {
-    const { regroupSteps, regroupEntries } = this.options;
-    this.#stepsToLook = regroupSteps === 0 ? Infinity : regroupSteps;
-    const limits = { entries: regroupEntries, units: MOST_REGION_UNITS };
+    this.#stepsToLook = this.#stepsBetweenLooks();
+    const limits = { entries: this.options.regroupEntries, units: MOST_REGION_UNITS };
     const startedMs = performance.now();
     const groups = chooseGroups(this.cache.fragments, this.#words, limits, (page, mode) => this.#fetched(page, mode));
     for (const parts of groups) {
@@ -376,7 +381,7 @@ export class Translator {
     const { units, entries } = region;
     if (units.length === 0 || units[0].instructions.length === 0) return undefined;
     const slot = cache.takeSlot();
-    const body = compileRegion(region, { linearPage, mode, slot }, this.sites);
+    const body = compileRegion(region, { linearPage, mode, slot, chains: this.options.chaining }, this.sites);
     const sites = this.sites.takeAdded();
     const module = this.#encode([{ type: REGION_TYPE, body, slot }], IMPORTS.slice(0, body.callees));
     const emittedBytes = module.length;

@@ -34,7 +34,7 @@ export function entryWord(slot: number, unit: number, steps: number): number {
 }
 
 /** Pushes the region's parameter and its slot, from a word in a local. */
-function pushEntry(f: FunctionBody, word: number): FunctionBody {
+export function pushEntry(f: FunctionBody, word: number): FunctionBody {
   f.get(word).constant(ENTRY_SHIFT).op(Op.i32ShrU).constant(UNIT_MASK).op(Op.i32And);
   return f.get(word).constant(SLOT_MASK).op(Op.i32And);
 }

@@ -17,6 +17,9 @@ export interface TranslatorChoice {
   readonly unitInstructions: number;
   readonly regionUnits: number;
   readonly cacheKib: number;
+  /** Defaults to the plugin's. */
+  readonly regroupSteps?: number;
+  readonly regroupEntries?: number;
 }
 
 /** The state in which a case begins: registers, and code over the code pages. */

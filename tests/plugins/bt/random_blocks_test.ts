@@ -22,12 +22,13 @@ const choices: readonly TranslatorChoice[] = [
   { threshold: 0, unitInstructions: 12, regionUnits: 1, cacheKib: 1 },
   { threshold: 2, unitInstructions: 64, regionUnits: 250, cacheKib: 16384 },
   { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheKib: 16384 },
+  { threshold: 1, unitInstructions: 3, regionUnits: 2, cacheKib: 16384, regroupSteps: 100, regroupEntries: 1 },
 ];
 
 for (const [index, choice] of choices.entries()) {
   const { threshold, unitInstructions, regionUnits, cacheKib } = choice;
   const title = `threshold ${threshold}, ${unitInstructions} instructions a unit, ${regionUnits} units a region, ` +
-    `a cache of ${cacheKib} KiB`;
+    `a cache of ${cacheKib} KiB${choice.regroupSteps === undefined ? "" : ", regrouped"}`;
   Deno.test(`random code computes the same under the interpreter and the translator (${title})`, () => {
     const reference = new Arena();
     let translated = new Arena(choice);
