@@ -8,6 +8,8 @@ export * as memory from "./plugins/memory/mod.ts";
 export * as allocator from "./plugins/allocator/mod.ts";
 export * as swap from "./plugins/swap/mod.ts";
 export * as pageSharing from "./plugins/page-sharing/mod.ts";
+export * as ksmScan from "./plugins/ksm-scan/mod.ts";
+export * as mom from "./plugins/mom/mod.ts";
 export * as taxAllocator from "./plugins/tax-allocator/mod.ts";
 export * as x86 from "./plugins/x86/mod.ts";
 export * as pc from "./plugins/pc/mod.ts";

@@ -11,8 +11,10 @@ import * as bt from "../plugins/bt/mod.ts";
 import * as clockVictims from "../plugins/clock-victims/mod.ts";
 import * as console from "../plugins/console/mod.ts";
 import * as debug from "../plugins/debugger/mod.ts";
+import * as ksmScan from "../plugins/ksm-scan/mod.ts";
 import * as lruVictims from "../plugins/lru-victims/mod.ts";
 import * as memory from "../plugins/memory/mod.ts";
+import * as mom from "../plugins/mom/mod.ts";
 import * as pageSharing from "../plugins/page-sharing/mod.ts";
 import * as pc from "../plugins/pc/mod.ts";
 import * as shadowMmu from "../plugins/shadow-mmu/mod.ts";
@@ -36,7 +38,7 @@ interface PluginModule {
 const modules: readonly PluginModule[] = [
   ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga, allocator, swap],
   ...[bt, shadowMmu, balloon, pageSharing, taxAllocator],
-  ...[clockVictims, lruVictims],
+  ...[clockVictims, lruVictims, mom, ksmScan],
   ...[symbols, trace, debug, singleStep],
 ];
 

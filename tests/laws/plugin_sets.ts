@@ -6,8 +6,11 @@ import allocator from "../../plugins/allocator/mod.ts";
 import * as bt from "../../plugins/bt/mod.ts";
 import clockVictims from "../../plugins/clock-victims/mod.ts";
 import * as console from "../../plugins/console/mod.ts";
+import balloon from "../../plugins/balloon/mod.ts";
+import ksmScan from "../../plugins/ksm-scan/mod.ts";
 import lruVictims from "../../plugins/lru-victims/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
+import mom from "../../plugins/mom/mod.ts";
 import pageSharing from "../../plugins/page-sharing/mod.ts";
 import shadowMmu from "../../plugins/shadow-mmu/mod.ts";
 import taxAllocator from "../../plugins/tax-allocator/mod.ts";
@@ -177,6 +180,19 @@ export const pluginSets: readonly PluginSet[] = [
   {
     name: "tax-allocator and pressing",
     plugins: () => [allocatorBy(quickly), { plugin: taxAllocator, options: { taxRate: 0.9 } }, pressing()],
+  },
+  {
+    name: "mom and pressing",
+    // Without a device for a driver: a guest can see that.
+    plugins: () => [{ plugin: balloon, options: { driver: "none" } }, {
+      plugin: mom,
+      options: { policySeconds: 2e-3, monitorSeconds: 1e-3 },
+    }, pressing()],
+  },
+  {
+    name: "ksm-scan and pressing",
+    plugins:
+      () => [{ plugin: ksmScan, options: { sleep_millisecs: 0.5, pages_to_scan: 200, scanPageNs: 10 } }, pressing()],
   },
   { name: "page-sharing", plugins: () => [pageSharingBy({ policy: "sequential" })] },
   {
