@@ -6,7 +6,16 @@ import { addr, type Assembler, eax, ebx, ecx, edi, edx, esi, mem32 } from "./ass
 import { balloonDriver, heldPages, mostHeldPages, refusedPages, starts } from "./balloon_driver.ts";
 import { defineGuest } from "./guest.ts";
 import { PAGE_SIZE } from "./hardware.ts";
-import { HELD_TABLE, MAX_POOL_MIB, pagePool, POOL_OVERHEAD_MIB, poolPages, TABLE_1, wholePages } from "./page_pool.ts";
+import {
+  HELD_TABLE,
+  MAX_POOL_MIB,
+  pagePool,
+  POOL_MEMORY,
+  POOL_OVERHEAD_MIB,
+  poolPages,
+  TABLE_1,
+  wholePages,
+} from "./page_pool.ts";
 import { buildProtected, print } from "./runtime.ts";
 import { startTimer, ticks } from "./timer.ts";
 
@@ -34,10 +43,15 @@ export const balloon = defineGuest({
     pagesPerPoll: { default: 2048, min: 1, describe: "most pages that go into the balloon or come out in a poll" },
     batched: { default: 1, max: 1, describe: "1: up to 512 pages a command; 0: one" },
     passMs: { default: 100, min: TICK_MS, describe: "milliseconds from one pass over the working set to the next" },
+    zeroesAll: {
+      default: 0,
+      max: 1,
+      describe: "1: writes zeros to the whole pool first, as Windows does when it boots",
+    },
     popEvery: { default: 0, describe: "polls after which a page in the balloon is used; 0 for never" },
     seed: { default: 1, describe: "seed of the order of pages" },
   },
-  build: ({ poolMib, workingSetMib, seconds, pagesPerPoll, batched, passMs, popEvery, seed }) =>
+  build: ({ poolMib, workingSetMib, seconds, pagesPerPoll, batched, passMs, zeroesAll, popEvery, seed }) =>
     buildProtected((asm) => {
       if (workingSetMib > poolMib) {
         throw new Error(
@@ -54,7 +68,11 @@ export const balloon = defineGuest({
         if (popEvery > 0) popRoutine(asm, popEvery);
       });
 
-      asm.call("fillPool").call("takeWorkingSet");
+      asm.call("fillPool");
+      if (zeroesAll === 1) {
+        asm.mov(edi, POOL_MEMORY).xor(eax, eax).mov(ecx, pages * (PAGE_SIZE / 4)).rep().stosd();
+      }
+      asm.call("takeWorkingSet");
       startTimer(asm, TIMER_HZ);
       // Interrupts are off between the look at the clock and HLT, so that no tick slips through.
       asm.label("loop").cli().mov(eax, ticks).cmp(eax, nextPoll).jae("poll").cmp(eax, nextPass).jae("pass");

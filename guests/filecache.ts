@@ -2,7 +2,7 @@
 // what it can best spare when its balloon grows: clean blocks, by second chance (Corbato's clock). How often it finds a block
 // in the cache says what memory is worth to it.
 
-import { addr, type Assembler, eax, ebx, ecx, edx, esi, mem32 } from "./assembler/mod.ts";
+import { addr, type Assembler, eax, ebx, ecx, edi, edx, esi, mem32 } from "./assembler/mod.ts";
 import { balloonDriver } from "./balloon_driver.ts";
 import { defineGuest } from "./guest.ts";
 import { PAGE_SIZE } from "./hardware.ts";
@@ -21,8 +21,9 @@ export const filecache = defineGuest({
   description:
     "Reads blocks of 4 KiB of a file of `fileMib`, `readsPerTick` every 10 ms, the first ones more often than the " +
     "last. A block that is not in its cache is made anew, in a page of the pool of `poolMib` or, when that is used up, in " +
-    "the page of a block that was not read for a while. Its balloon takes such pages, too: once a second it polls the " +
-    "hypervisor for the size. Every second it prints `filecache: N blocks cached, H hits, M misses`, counted anew each " +
+    "the page of a block that was not read for a while. With `clients`, so many read one block after the other in place of " +
+    "`readsPerTick`: each is given a copy of its block, and where it is not in the cache waits for its turn at a disk that reads " +
+    "`diskBlocksPerTick` in 10 ms. Its balloon takes pages, too: once a second it polls the hypervisor for the size. Every second it prints `filecache: N blocks cached, H hits, M misses`, counted anew each " +
     "time, `seconds` times; a block whose contents are wrong ends the machine with `filecache: corrupt page P`. Needs " +
     `${POOL_OVERHEAD_MIB} MiB more than the pool.`,
   memoryMib: 32,
@@ -30,58 +31,117 @@ export const filecache = defineGuest({
     poolMib: { default: 28, min: 1, max: MAX_POOL_MIB, describe: "MiB of memory for the cache" },
     fileMib: { default: 48, min: 1, max: MAX_POOL_MIB, describe: "MiB of the file" },
     readsPerTick: { default: 40, min: 1, max: 10_000, describe: "blocks read every 10 ms" },
+    clients: { default: 0, max: 10_000, describe: "clients that read without a pause; 0: reads come at their rate" },
+    diskBlocksPerTick: { default: 4, min: 1, max: 10_000, describe: "blocks that the clients' disk reads in 10 ms" },
+    mapBytesPerPage: {
+      default: 0,
+      max: PAGE_SIZE,
+      describe:
+        "bytes for each page of the pool that go into tables of its own, and are no cache, whatever the balloon has",
+    },
+    skew: {
+      default: 2,
+      min: 1,
+      max: 8,
+      describe: "a block is the least of so many random ones; 1: all are read alike",
+    },
     seconds: { default: 10, min: 1, describe: "seconds before it ends" },
     pagesPerPoll: { default: 2048, min: 1, describe: "most pages that go into the balloon or come out in a poll" },
     seed: { default: 1, describe: "seed of the order of pages and reads" },
   },
-  build: ({ poolMib, fileMib, readsPerTick, seconds, pagesPerPoll, seed }) =>
+  build: ({
+    poolMib,
+    fileMib,
+    readsPerTick,
+    clients,
+    diskBlocksPerTick,
+    mapBytesPerPage,
+    skew,
+    seconds,
+    pagesPerPoll,
+    seed,
+  }) =>
     buildProtected((asm) => {
       asm.section("data", () => {
         asm.align(4);
-        for (const name of ["hits", "misses", "cachedBlocks", "hand", "nextTick"]) asm.label(name).dd(0);
-        asm.label("nextPoll").dd(TIMER_HZ);
+        for (const name of ["hits", "misses", "cachedBlocks", "hand", "nextTick", "queued"]) asm.label(name).dd(0);
+        asm.label("nextPoll").dd(TIMER_HZ).label("ready").dd(clients);
+        if (clients > 0) {
+          asm.align(PAGE_SIZE).label("clientBuffer").zeros(PAGE_SIZE).label("diskBuffer").zeros(PAGE_SIZE);
+        }
       });
       pagePool(asm, poolPages(poolMib), seed);
       wholePages(asm, "filecache");
       const pages = poolPages(poolMib + POOL_OVERHEAD_MIB);
       balloonDriver(asm, { pages, pagesPerPoll, isBatched: true, allocate: "sparePage" });
       asm.section("routines", () => {
-        readRoutine(asm, poolPages(fileMib));
-        spareRoutine(asm);
+        readRoutine(asm, poolPages(fileMib), skew, clients > 0);
+        spareRoutine(asm, clients === 0);
         reportRoutine(asm);
       });
 
       asm.call("fillPool");
+      reserveMap(asm, Math.ceil((poolPages(poolMib) * mapBytesPerPage) / PAGE_SIZE));
       startTimer(asm, TIMER_HZ);
       // Interrupts are off between the look at the clock and HLT, so that no tick slips through.
       asm.label("loop").cli().mov(eax, ticks).cmp(eax, nextPoll).jae("poll").cmp(eax, nextTick).jae("work");
+      if (clients > 0) asm.cmp(ready, 0).jne("serve");
       asm.sti().hlt().jmp("loop");
-      asm.label("work").inc(nextTick).sti().mov(esi, readsPerTick);
-      asm.label("read").push(esi).call("readBlock").pop(esi).dec(esi).jnz("read").jmp("loop");
+      if (clients > 0) serveClients(asm, diskBlocksPerTick);
+      else {
+        asm.label("work").inc(nextTick).sti().mov(esi, readsPerTick);
+        asm.label("read").push(esi).call("readBlock").pop(esi).dec(esi).jnz("read").jmp("loop");
+      }
       asm.label("poll").add(nextPoll, TIMER_HZ).sti().call("pollBalloon").call("report");
       asm.cmp(nextPoll, TIMER_HZ * (seconds + 1)).jb("loop");
     }),
 });
 
-function readRoutine(asm: Assembler, blocks: number): void {
-  // readBlock: a block at random. The lesser of two numbers makes the first block of n the likeliest, the last the least.
-  asm.align(16).label("readBlock").call("randomBlock").mov(esi, edx).call("randomBlock").cmp(edx, esi).jae(
-    "read.chosen",
-  );
-  asm.mov(esi, edx).label("read.chosen").imul(ebx, esi, PATTERN_FACTOR).mov(eax, cacheEntry).test(eax, eax);
+/** Takes pages for tables, and uses them, before anything else can have them. */
+function reserveMap(asm: Assembler, pages: number): void {
+  if (pages === 0) return;
+  asm.mov(esi, pages).label("map").call("takePage").mov(ebx, esi).call("fillPage").dec(esi).jnz("map");
+}
+
+/** A tick lets clients go on whose blocks the disk has read; between ticks, those that can read. */
+function serveClients(asm: Assembler, diskBlocksPerTick: number): void {
+  asm.label("work").inc(nextTick).sti().mov(eax, queued).cmp(eax, diskBlocksPerTick).jbe("work.all");
+  asm.mov(eax, diskBlocksPerTick).label("work.all").sub(queued, eax).add(ready, eax).jmp("loop");
+  asm.label("serve").sti().call("readBlock").jmp("loop");
+}
+
+function readRoutine(asm: Assembler, blocks: number, skew: number, hasClients: boolean): void {
+  // readBlock: a block at random. The least of some numbers makes the first block the likeliest, the last the least.
+  asm.align(16).label("readBlock").call("randomBlock").mov(esi, edx);
+  for (let other = 2; other <= skew; other++) {
+    asm.call("randomBlock").cmp(edx, esi).jae(`read.chosen${other}`).mov(esi, edx).label(`read.chosen${other}`);
+  }
+  asm.imul(ebx, esi, PATTERN_FACTOR).mov(eax, cacheEntry).test(eax, eax);
   asm.jz("read.miss").inc(hits).or(cacheEntry, REFERENCED).shr(eax, 1);
   // One word of the page is looked at, another one each time.
-  asm.mov(ecx, hits).and(ecx, WORD_MASK).mov(edx, eax).shl(edx, PAGE_SHIFT);
-  asm.cmp(mem32(edx, { index: ecx, scale: 4 }), ebx).jne("corrupt").ret();
-  asm.label("read.miss").inc(misses).push(esi).call("sparePage").pop(esi).test(eax, eax).jz("read.done");
-  asm.imul(ebx, esi, PATTERN_FACTOR).call("fillPage").lea(edx, mem32(eax, { index: eax })).mov(cacheEntry, edx);
-  asm.mov(ecx, cachedBlocks).mov(cachedBlock(ecx), esi).inc(cachedBlocks).label("read.done").ret();
+  asm.label("read.look").mov(ecx, hits).and(ecx, WORD_MASK).mov(edx, eax).shl(edx, PAGE_SHIFT);
+  asm.cmp(mem32(edx, { index: ecx, scale: 4 }), ebx).jne("corrupt");
+  if (hasClients) asm.mov(esi, edx).mov(edi, addr("clientBuffer")).mov(ecx, PAGE_SIZE / 4).rep().movsd();
+  asm.ret().label("read.miss").inc(misses);
+  if (hasClients) asm.dec(ready).inc(queued);
+  asm.push(esi).call("sparePage").pop(esi).test(eax, eax).jz("read.done");
+  asm.imul(ebx, esi, PATTERN_FACTOR);
+  if (hasClients) {
+    // As by programmed I/O: into a buffer first, and from there into the cache.
+    asm.push(eax).push(esi).mov(eax, addr("diskBuffer")).shr(eax, PAGE_SHIFT).call("fillPage").pop(edx).pop(eax);
+    asm.mov(edi, eax).shl(edi, PAGE_SHIFT).mov(esi, addr("diskBuffer")).mov(ecx, PAGE_SIZE / 4).rep().movsd();
+    asm.mov(esi, edx);
+  } else asm.call("fillPage");
+  asm.lea(edx, mem32(eax, { index: eax })).mov(cacheEntry, edx);
+  asm.mov(ecx, cachedBlocks).mov(cachedBlock(ecx), esi).inc(cachedBlocks);
+  if (hasClients) asm.jmp("read.look");
+  asm.label("read.done").ret();
 
   asm.align(16).label("randomBlock").call("random").xor(edx, edx).mov(ecx, blocks).div(ecx).ret();
 }
 
 /** sparePage: page eax of the pool, or that of a block not read since the hand came by; 0 if there is neither. */
-function spareRoutine(asm: Assembler): void {
+function spareRoutine(asm: Assembler, checksAll: boolean): void {
   asm.align(16).label("sparePage").call("takePage").test(eax, eax).jnz("spare.done").cmp(cachedBlocks, 0).je(
     "spare.done",
   );
@@ -93,8 +153,10 @@ function spareRoutine(asm: Assembler): void {
   asm.mov(ecx, cachedBlocks).mov(edx, cachedBlock(ecx)).mov(ecx, hand).mov(cachedBlock(ecx), edx);
   asm.label("spare.done").ret();
 
-  // A block that goes must be whole: page eax of block esi.
-  asm.align(16).label("checkSpare").imul(ebx, esi, PATTERN_FACTOR).jmp("checkPage");
+  // A block that goes must be whole, page eax of block esi; clients look at blocks often enough.
+  asm.align(16).label("checkSpare");
+  if (checksAll) asm.imul(ebx, esi, PATTERN_FACTOR).jmp("checkPage");
+  else asm.ret();
 }
 
 function reportRoutine(asm: Assembler): void {
@@ -117,6 +179,9 @@ const cachedBlocks = mem32(addr("cachedBlocks"));
 const hand = mem32(addr("hand"));
 const nextTick = mem32(addr("nextTick"));
 const nextPoll = mem32(addr("nextPoll"));
+/** Clients that can read, and that wait for the disk. */
+const ready = mem32(addr("ready"));
+const queued = mem32(addr("queued"));
 /** The entry of block esi. */
 const cacheEntry = mem32({ index: esi, scale: 4, disp: TABLE_1 });
 /** A block of those that are cached, in no order. */

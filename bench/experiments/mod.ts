@@ -1,11 +1,12 @@
 // The catalogue of experiments: one file each, memory first. framework/definition.ts says how to write one.
 
 import type { Experiment } from "./framework/definition.ts";
+import balloonOverhead from "./balloon_overhead.ts";
 import sampling from "./sampling.ts";
 
 export * from "./framework/mod.ts";
 
 // Each has its own knobs; whoever runs one checks them by its schema.
-const all = [sampling] as readonly unknown[];
+const all = [balloonOverhead, sampling] as readonly unknown[];
 
 export const experiments = all as readonly Experiment[];

@@ -15,8 +15,8 @@ export interface FigureSeries {
   readonly origin: Origin;
   /** Place in the palette: the same for the same quantity, whoever says it. */
   readonly colour: number;
-  /** `points` are not joined; a `line` of few points, not ours, has markers too. */
-  readonly shape: "line" | "steps" | "points" | "bars";
+  /** `points` are not joined; a `marked` line has a marker at each point. */
+  readonly shape: "line" | "marked" | "steps" | "points" | "bars";
   /** x (or the number of the category) and y. */
   readonly points: readonly (readonly [x: number, y: number | null])[];
   readonly isFilled?: boolean;
@@ -43,8 +43,6 @@ export interface Figure {
 
 /** Black comes last: it is for what stands apart. */
 const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"];
-/** A line with more points than this has no markers. */
-const MOST_SYMBOLS = 40;
 const WIDTH = 900, PANEL_HEIGHT = 360, TITLE_HEIGHT = 44;
 const LEFT = 66, RIGHT = 24, PANEL_TITLE = 30, LEGEND_ROW = 20, BOTTOM = 52;
 /** Characters of a legend that fit a row, roughly. */
@@ -142,17 +140,23 @@ function legendOf(panel: Panel, { left, top, width }: { left: number; top: numbe
 /** A line is a line, an area a box; what has markers shows them. */
 function legendIcon(series: FigureSeries): string | undefined {
   if (series.isFilled || series.shape === "bars") return "rect";
-  return hasSymbols(series) || series.origin !== "measured" ? undefined : "path://M0 0H28V3H0Z";
+  return hasSymbols(series) ? undefined : LINE_ICONS[series.origin];
 }
 
-function hasSymbols({ shape, origin, points }: FigureSeries): boolean {
-  return shape === "points" || (origin !== "measured" && points.length <= MOST_SYMBOLS);
+const LINE_ICONS: Readonly<Record<Origin, string>> = {
+  measured: "path://M0 0H28V3H0Z",
+  paper: "path://M0 0H8V3H0ZM10 0H18V3H10ZM20 0H28V3H20Z",
+  model: "path://M0 0H3V3H0ZM6 0H9V3H6ZM12 0H15V3H12ZM18 0H21V3H18ZM24 0H27V3H24Z",
+};
+
+function hasSymbols({ shape }: FigureSeries): boolean {
+  return shape === "points" || shape === "marked";
 }
 
 function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, index: number) {
   const { name, origin, shape, points, isFilled } = series;
   const colour = PALETTE[series.colour % PALETTE.length];
-  const isLine = shape === "line" || shape === "steps";
+  const isLine = shape !== "points" && shape !== "bars";
   const common = {
     name,
     xAxisIndex: panelIndex,
