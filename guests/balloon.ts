@@ -10,11 +10,11 @@ import {
   HELD_TABLE,
   MAX_POOL_MIB,
   pagePool,
-  POOL_MEMORY,
   POOL_OVERHEAD_MIB,
   poolPages,
   TABLE_1,
   wholePages,
+  zeroMemory,
 } from "./page_pool.ts";
 import { buildProtected, print } from "./runtime.ts";
 import { startTimer, ticks } from "./timer.ts";
@@ -68,10 +68,8 @@ export const balloon = defineGuest({
         if (popEvery > 0) popRoutine(asm, popEvery);
       });
 
+      if (zeroesAll === 1) zeroMemory(asm, pages);
       asm.call("fillPool");
-      if (zeroesAll === 1) {
-        asm.mov(edi, POOL_MEMORY).xor(eax, eax).mov(ecx, pages * (PAGE_SIZE / 4)).rep().stosd();
-      }
       asm.call("takeWorkingSet");
       startTimer(asm, TIMER_HZ);
       // Interrupts are off between the look at the clock and HLT, so that no tick slips through.

@@ -6,7 +6,16 @@ import { addr, type Assembler, eax, ebx, ecx, edi, edx, esi, mem32 } from "./ass
 import { balloonDriver } from "./balloon_driver.ts";
 import { defineGuest } from "./guest.ts";
 import { PAGE_SIZE } from "./hardware.ts";
-import { MAX_POOL_MIB, pagePool, POOL_OVERHEAD_MIB, poolPages, TABLE_1, TABLE_2, wholePages } from "./page_pool.ts";
+import {
+  MAX_POOL_MIB,
+  pagePool,
+  POOL_OVERHEAD_MIB,
+  poolPages,
+  TABLE_1,
+  TABLE_2,
+  wholePages,
+  zeroMemory,
+} from "./page_pool.ts";
 import { buildProtected, print } from "./runtime.ts";
 import { startTimer, ticks } from "./timer.ts";
 
@@ -80,6 +89,7 @@ export const filecache = defineGuest({
         reportRoutine(asm);
       });
 
+      if (mapBytesPerPage > 0) zeroMemory(asm, 0);
       asm.call("fillPool");
       reserveMap(asm, Math.ceil((poolPages(poolMib) * mapBytesPerPage) / PAGE_SIZE));
       startTimer(asm, TIMER_HZ);

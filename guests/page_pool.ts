@@ -3,7 +3,7 @@
 
 import { addr, type Assembler, eax, ebx, ecx, edi, edx, esi, mem, mem32 } from "./assembler/mod.ts";
 import { MIB, PAGE_SIZE } from "./hardware.ts";
-import { fail, FREE_MEMORY, print } from "./runtime.ts";
+import { fail, FREE_MEMORY, LOAD_ADDRESS, print } from "./runtime.ts";
 
 const PAGE_SHIFT = Math.log2(PAGE_SIZE), WORDS_PER_PAGE = PAGE_SIZE / 4;
 /** Pages of a pool lie from here on. */
@@ -75,6 +75,15 @@ export function wholePages(asm: Assembler, guest: string): void {
     print(asm, "\n");
     fail(asm);
   });
+}
+
+/** What lies between a guest's stack and the first holes, and what is left to a guest's image, which is far smaller. */
+const LOW_MEMORY = 0x1_0000, LOW_END = 0x8_0000, IMAGE_END = LOAD_ADDRESS + 0x4_0000;
+
+/** Writes zeros to all memory but the image, a pool of `pages` included: to be done before the pool is filled. */
+export function zeroMemory(asm: Assembler, pages: number): void {
+  asm.xor(eax, eax).mov(edi, LOW_MEMORY).mov(ecx, (LOW_END - LOW_MEMORY) / 4).rep().stosd();
+  asm.mov(edi, IMAGE_END).mov(ecx, (POOL_MEMORY - IMAGE_END) / 4 + pages * WORDS_PER_PAGE).rep().stosd();
 }
 
 function freeEntry(index: typeof ecx | typeof edx | typeof esi) {

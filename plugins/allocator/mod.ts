@@ -20,6 +20,7 @@ import { defaultThresholds } from "./states.ts";
 
 export * from "./events.ts";
 export { type Claim, type Corner, type Curve, divideAtLevel, fitTargets, proportionalTargets } from "./shares.ts";
+export { defaultThresholds, type Thresholds } from "./states.ts";
 
 const NS_PER_SECOND = 1e9;
 const PERCENT = 100;

@@ -106,7 +106,7 @@ function axisOption({ name, min, max }: Axis, nameGap: number) {
     nameGap,
     nameTextStyle: { fontSize: 12, color: "#222" },
     axisLabel: { fontSize: 11, color: "#222" },
-    axisLine: { show: true, lineStyle: { color: "#444" } },
+    axisLine: { show: true, onZero: false, lineStyle: { color: "#444" } },
     axisTick: { show: true },
     splitLine: { lineStyle: { color: "#e6e6e6" } },
   };

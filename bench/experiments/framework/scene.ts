@@ -50,6 +50,8 @@ export interface Stage {
   /** Loads a policy, in place of itself where it is loaded already: options set by the user go over these. */
   usePolicy(choice: PluginChoice, options?: Readonly<Record<string, unknown>>): void;
   dropPolicy(name: string): void;
+  /** MiB that the allocator may give to VMs: what is not the hypervisor's nor to be kept free, and what sharing saves. */
+  givenOutMib(): number;
   /** A counter or gauge that a plugin keeps. */
   figure(plugin: string, name: string): number;
 }
@@ -100,6 +102,8 @@ export interface SceneContext {
 }
 
 const NS_PER_SECOND = 1e9;
+/** Short turns, so that a VM that sleeps most of the time is not kept from waking by one that never does. */
+const QUANTUM_NS = 1e6;
 
 /** Runs a scene to its end. Throws InputError where a guest found its memory corrupt or a VM failed. */
 export async function runScene(scene: Scene, context: SceneContext): Promise<Recording> {
@@ -153,6 +157,7 @@ function setUp(scene: Scene, { seed, overrides, without }: SceneContext) {
   const host = createHost({
     memoryMib: scene.hostMib,
     seed,
+    quantumNs: QUANTUM_NS,
     plugins: chosen.filter((choice) => !without.includes(asUse(choice).plugin.name)),
     options: Object.fromEntries(Object.entries(options).filter(([name]) => !without.includes(name))),
   });
@@ -169,6 +174,11 @@ function setUp(scene: Scene, { seed, overrides, without }: SceneContext) {
       if (host.plugins.loaded.has(name)) host.plugins.unload(name);
       host.load({ plugin: use.plugin, options: { ...use.options, ...given, ...overrides[name] } });
       host.service(allocator.allocation).rebalance();
+    },
+    givenOutMib() {
+      const { totalFrames, hypervisorFrames, savedFrames } = host.service(memory.report).host();
+      const kept = (allocator.defaultThresholds.high + allocator.defaultThresholds.margin) * totalFrames;
+      return (totalFrames - hypervisorFrames + savedFrames - kept) / memory.FRAMES_PER_MIB;
     },
     figure(plugin, name) {
       const { counters = [], gauges = [] } = host.plugins.loaded.get(plugin)?.stats ?? {};
