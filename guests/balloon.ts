@@ -17,9 +17,9 @@ import {
   zeroMemory,
 } from "./page_pool.ts";
 import { buildProtected, print } from "./runtime.ts";
-import { startTimer, ticks } from "./timer.ts";
+import { startTimer, ticks, TIMER_HZ } from "./timer.ts";
 
-const TIMER_HZ = 100, TICKS_PER_POLL = TIMER_HZ, TICK_MS = 1000 / TIMER_HZ;
+const MS_PER_SECOND = 1000;
 const PAGE_SHIFT = Math.log2(PAGE_SIZE);
 /** A page's pattern is its number times an odd factor: no two pages share one, none is zero. */
 const PATTERN_FACTOR = 0x9e37_79b1;
@@ -42,7 +42,8 @@ export const balloon = defineGuest({
     seconds: { default: 10, min: 1, describe: "polls, one a second, before it ends" },
     pagesPerPoll: { default: 2048, min: 1, describe: "most pages that go into the balloon or come out in a poll" },
     batched: { default: 1, max: 1, describe: "1: up to 512 pages a command; 0: one" },
-    passMs: { default: 100, min: TICK_MS, describe: "milliseconds from one pass over the working set to the next" },
+    passMs: { default: 100, min: 10, describe: "milliseconds from one pass over the working set to the next" },
+    hz: { default: 100, ...TIMER_HZ, describe: "timer interrupts a second, by which it wakes" },
     zeroesAll: {
       default: 0,
       max: 1,
@@ -51,7 +52,7 @@ export const balloon = defineGuest({
     popEvery: { default: 0, describe: "polls after which a page in the balloon is used; 0 for never" },
     seed: { default: 1, describe: "seed of the order of pages" },
   },
-  build: ({ poolMib, workingSetMib, seconds, pagesPerPoll, batched, passMs, zeroesAll, popEvery, seed }) =>
+  build: ({ poolMib, workingSetMib, seconds, pagesPerPoll, batched, passMs, hz, zeroesAll, popEvery, seed }) =>
     buildProtected((asm) => {
       if (workingSetMib > poolMib) {
         throw new Error(
@@ -59,7 +60,7 @@ export const balloon = defineGuest({
         );
       }
       const pages = poolPages(poolMib), workingPages = poolPages(workingSetMib);
-      variables(asm, popEvery);
+      variables(asm, hz, popEvery);
       pagePool(asm, pages, seed);
       wholePages(asm, "balloon");
       balloonDriver(asm, { pages: poolPages(poolMib + POOL_OVERHEAD_MIB), pagesPerPoll, isBatched: batched === 1 });
@@ -71,23 +72,26 @@ export const balloon = defineGuest({
       if (zeroesAll === 1) zeroMemory(asm, pages);
       asm.call("fillPool");
       asm.call("takeWorkingSet");
-      startTimer(asm, TIMER_HZ);
+      startTimer(asm, hz);
       // Interrupts are off between the look at the clock and HLT, so that no tick slips through.
       asm.label("loop").cli().mov(eax, ticks).cmp(eax, nextPoll).jae("poll").cmp(eax, nextPass).jae("pass");
       asm.sti().hlt().jmp("loop");
-      asm.label("pass").add(nextPass, Math.ceil(passMs / TICK_MS)).sti().call("touchWorkingSet").jmp("loop");
-      asm.label("poll").add(nextPoll, TICKS_PER_POLL).sti().call("pollBalloon");
+      asm.label("pass").add(nextPass, Math.ceil((passMs * hz) / MS_PER_SECOND)).sti().call("touchWorkingSet").jmp(
+        "loop",
+      );
+      asm.label("poll").add(nextPoll, hz).sti().call("pollBalloon");
       if (popEvery > 0) asm.call("popPage");
       asm.inc(polls).cmp(polls, seconds).jb("loop").cli();
       report(asm, workingPages);
     }),
 });
 
-function variables(asm: Assembler, popEvery: number): void {
+function variables(asm: Assembler, hz: number, popEvery: number): void {
   asm.section("data", () => {
-    asm.align(4);
+    // Apart from code: a store near it makes engines forget it.
+    asm.align(64);
     for (const name of ["passes", "polls", "nextPass", "checksum"]) asm.label(name).dd(0);
-    asm.label("nextPoll").dd(TICKS_PER_POLL).label("nextPop").dd(popEvery);
+    asm.label("nextPoll").dd(hz).label("nextPop").dd(popEvery);
   });
 }
 

@@ -17,9 +17,8 @@ import {
   zeroMemory,
 } from "./page_pool.ts";
 import { buildProtected, print } from "./runtime.ts";
-import { startTimer, ticks } from "./timer.ts";
+import { startTimer, ticks, TIMER_HZ } from "./timer.ts";
 
-const TIMER_HZ = 100;
 const PAGE_SHIFT = Math.log2(PAGE_SIZE), WORD_MASK = PAGE_SIZE / 4 - 1;
 /** A block's contents: one word, its number times an odd factor, throughout. */
 const PATTERN_FACTOR = 0x9e37_79b1;
@@ -28,26 +27,33 @@ export const filecache = defineGuest({
   name: "filecache",
   summary: "caches blocks of a file in all memory that its balloon leaves",
   description:
-    "Reads blocks of 4 KiB of a file of `fileMib`, `readsPerTick` every 10 ms, the first ones more often than the " +
-    "last. A block that is not in its cache is made anew, in a page of the pool of `poolMib` or, when that is used up, in " +
+    "Reads blocks of 4 KiB of a file of `fileMib`, `readsPerTick` at each tick of its timer, the first ones more often than " +
+    "the last; or so many of so large a file as `schedule` says. A block that is not in its cache is made anew, in a page of the pool of `poolMib` or, when that is used up, in " +
     "the page of a block that was not read for a while. With `clients`, so many read one block after the other in place of " +
     "`readsPerTick`: each is given a copy of its block, and where it is not in the cache waits for its turn at a disk that reads " +
-    "`diskBlocksPerTick` in 10 ms. Its balloon takes pages, too: once a second it polls the hypervisor for the size. Every second it prints `filecache: N blocks cached, H hits, M misses`, counted anew each " +
-    "time, `seconds` times; a block whose contents are wrong ends the machine with `filecache: corrupt page P`. Needs " +
+    "`diskBlocksPerTick` a tick. Its balloon takes pages, too: once a second it polls the hypervisor for the size. Every " +
+    "second it prints `filecache: N blocks cached, H hits, M misses`, counted anew each time, `seconds` times; a block whose contents are wrong ends the machine with `filecache: corrupt page P`. Needs " +
     `${POOL_OVERHEAD_MIB} MiB more than the pool.`,
   memoryMib: 32,
   options: {
     poolMib: { default: 28, min: 1, max: MAX_POOL_MIB, describe: "MiB of memory for the cache" },
     fileMib: { default: 48, min: 1, max: MAX_POOL_MIB, describe: "MiB of the file" },
-    readsPerTick: { default: 40, min: 1, max: 10_000, describe: "blocks read every 10 ms" },
+    readsPerTick: { default: 40, min: 1, max: 10_000, describe: "blocks read at each tick" },
+    schedule: {
+      default: "",
+      describe:
+        "phases as reads a tick:MiB of the file:seconds, separated by commas; the last one stays; not with clients",
+    },
     clients: { default: 0, max: 10_000, describe: "clients that read without a pause; 0: reads come at their rate" },
-    diskBlocksPerTick: { default: 4, min: 1, max: 10_000, describe: "blocks that the clients' disk reads in 10 ms" },
+    diskBlocksPerTick: { default: 4, min: 1, max: 10_000, describe: "blocks that the clients' disk reads in a tick" },
     mapBytesPerPage: {
       default: 0,
       max: PAGE_SIZE,
       describe:
         "bytes for each page of the pool that go into tables of its own, and are no cache, whatever the balloon has",
     },
+    zeroesAll: { default: 0, max: 1, describe: "1: writes zeros to all memory first, as Windows does when it boots" },
+    hz: { default: 100, ...TIMER_HZ, describe: "timer ticks a second" },
     skew: {
       default: 2,
       min: 1,
@@ -58,23 +64,18 @@ export const filecache = defineGuest({
     pagesPerPoll: { default: 2048, min: 1, describe: "most pages that go into the balloon or come out in a poll" },
     seed: { default: 1, describe: "seed of the order of pages and reads" },
   },
-  build: ({
-    poolMib,
-    fileMib,
-    readsPerTick,
-    clients,
-    diskBlocksPerTick,
-    mapBytesPerPage,
-    skew,
-    seconds,
-    pagesPerPoll,
-    seed,
-  }) =>
+  build: (options) =>
     buildProtected((asm) => {
+      const { poolMib, fileMib, readsPerTick, clients, mapBytesPerPage, zeroesAll, hz, pagesPerPoll, seed } = options;
+      const phases = options.schedule === "" ? [] : parseSchedule(options.schedule);
       asm.section("data", () => {
-        asm.align(4);
+        // Apart from code: a store near it makes engines forget it.
+        asm.align(64);
         for (const name of ["hits", "misses", "cachedBlocks", "hand", "nextTick", "queued"]) asm.label(name).dd(0);
-        asm.label("nextPoll").dd(TIMER_HZ).label("ready").dd(clients);
+        asm.label("nextPoll").dd(hz).label("ready").dd(clients);
+        asm.label("reads").dd(readsPerTick).label("blocks").dd(poolPages(fileMib)).label("phase").dd(0);
+        asm.label("phaseSeconds").dd(1).label("phases");
+        for (const { reads, mib, seconds } of phases) asm.dd(reads).dd(poolPages(mib)).dd(seconds);
         if (clients > 0) {
           asm.align(PAGE_SIZE).label("clientBuffer").zeros(PAGE_SIZE).label("diskBuffer").zeros(PAGE_SIZE);
         }
@@ -84,28 +85,62 @@ export const filecache = defineGuest({
       const pages = poolPages(poolMib + POOL_OVERHEAD_MIB);
       balloonDriver(asm, { pages, pagesPerPoll, isBatched: true, allocate: "sparePage" });
       asm.section("routines", () => {
-        readRoutine(asm, poolPages(fileMib), skew, clients > 0);
+        readRoutine(asm, options.skew, clients > 0);
         spareRoutine(asm, clients === 0);
         reportRoutine(asm);
+        if (phases.length > 0) phaseRoutine(asm, phases.length);
       });
 
-      if (mapBytesPerPage > 0) zeroMemory(asm, 0);
+      if (zeroesAll === 1 || mapBytesPerPage > 0) zeroMemory(asm, zeroesAll === 1 ? poolPages(poolMib) : 0);
       asm.call("fillPool");
       reserveMap(asm, Math.ceil((poolPages(poolMib) * mapBytesPerPage) / PAGE_SIZE));
-      startTimer(asm, TIMER_HZ);
+      if (phases.length > 0) asm.call("nextSecond");
+      startTimer(asm, hz);
       // Interrupts are off between the look at the clock and HLT, so that no tick slips through.
       asm.label("loop").cli().mov(eax, ticks).cmp(eax, nextPoll).jae("poll").cmp(eax, nextTick).jae("work");
       if (clients > 0) asm.cmp(ready, 0).jne("serve");
       asm.sti().hlt().jmp("loop");
-      if (clients > 0) serveClients(asm, diskBlocksPerTick);
+      if (clients > 0) serveClients(asm, options.diskBlocksPerTick);
       else {
-        asm.label("work").inc(nextTick).sti().mov(esi, readsPerTick);
+        asm.label("work").inc(nextTick).sti().mov(esi, reads).test(esi, esi).jz("loop");
         asm.label("read").push(esi).call("readBlock").pop(esi).dec(esi).jnz("read").jmp("loop");
       }
-      asm.label("poll").add(nextPoll, TIMER_HZ).sti().call("pollBalloon").call("report");
-      asm.cmp(nextPoll, TIMER_HZ * (seconds + 1)).jb("loop");
+      asm.label("poll").add(nextPoll, hz).sti().call("pollBalloon").call("report");
+      if (phases.length > 0) asm.call("nextSecond");
+      asm.cmp(nextPoll, hz * (options.seconds + 1)).jb("loop");
     }),
 });
+
+/** A stretch of time in which so many blocks of so large a file are read at each tick. */
+interface Phase {
+  readonly reads: number;
+  readonly mib: number;
+  readonly seconds: number;
+}
+
+function parseSchedule(text: string): readonly Phase[] {
+  return text.split(",").map((part) => {
+    const numbers = /^(\d+):(\d+):(\d+)$/.exec(part.trim());
+    const [reads, mib, seconds] = (numbers ?? []).slice(1).map(Number);
+    if (numbers === null || mib < 1 || mib > MAX_POOL_MIB || seconds < 1) {
+      throw new Error(
+        `guest filecache, option schedule: "${part}"; expected reads:MiB:seconds, MiB up to ${MAX_POOL_MIB}`,
+      );
+    }
+    return { reads, mib, seconds };
+  });
+}
+
+/** nextSecond: a second of the present phase is over; after its last the next one begins, if there is one. */
+function phaseRoutine(asm: Assembler, phases: number): void {
+  asm.align(16).label("nextSecond").dec(phaseSeconds).jnz("second.done").mov(ecx, phase).cmp(ecx, phases).jae(
+    "second.last",
+  );
+  asm.inc(phase).lea(ecx, mem32(ecx, { index: ecx, scale: 2 }));
+  asm.mov(eax, phaseWord(ecx, 0)).mov(reads, eax).mov(eax, phaseWord(ecx, 1)).mov(blocks, eax);
+  asm.mov(eax, phaseWord(ecx, 2)).mov(phaseSeconds, eax).ret();
+  asm.label("second.last").inc(phaseSeconds).label("second.done").ret();
+}
 
 /** Takes pages for tables, and uses them, before anything else can have them. */
 function reserveMap(asm: Assembler, pages: number): void {
@@ -120,7 +155,7 @@ function serveClients(asm: Assembler, diskBlocksPerTick: number): void {
   asm.label("serve").sti().call("readBlock").jmp("loop");
 }
 
-function readRoutine(asm: Assembler, blocks: number, skew: number, hasClients: boolean): void {
+function readRoutine(asm: Assembler, skew: number, hasClients: boolean): void {
   // readBlock: a block at random. The least of some numbers makes the first block the likeliest, the last the least.
   asm.align(16).label("readBlock").call("randomBlock").mov(esi, edx);
   for (let other = 2; other <= skew; other++) {
@@ -147,7 +182,7 @@ function readRoutine(asm: Assembler, blocks: number, skew: number, hasClients: b
   if (hasClients) asm.jmp("read.look");
   asm.label("read.done").ret();
 
-  asm.align(16).label("randomBlock").call("random").xor(edx, edx).mov(ecx, blocks).div(ecx).ret();
+  asm.align(16).label("randomBlock").call("random").xor(edx, edx).div(blocks).ret();
 }
 
 /** sparePage: page eax of the pool, or that of a block not read since the hand came by; 0 if there is neither. */
@@ -189,6 +224,13 @@ const cachedBlocks = mem32(addr("cachedBlocks"));
 const hand = mem32(addr("hand"));
 const nextTick = mem32(addr("nextTick"));
 const nextPoll = mem32(addr("nextPoll"));
+/** Blocks read a tick, and blocks of the file; the phase that comes next, and seconds of the present one. */
+const reads = mem32(addr("reads"));
+const blocks = mem32(addr("blocks"));
+const phase = mem32(addr("phase"));
+const phaseSeconds = mem32(addr("phaseSeconds"));
+/** A word of the phase whose number times three is ecx. */
+const phaseWord = (index: typeof ecx, word: number) => mem32({ index, scale: 4, disp: addr("phases", 4 * word) });
 /** Clients that can read, and that wait for the disk. */
 const ready = mem32(addr("ready"));
 const queued = mem32(addr("queued"));

@@ -8,7 +8,9 @@ import type { Guest } from "./guest.ts";
 import { hello } from "./hello.ts";
 import { idle } from "./idle.ts";
 import { isprime } from "./isprime.ts";
+import { mosaic } from "./mosaic.ts";
 import { nanobench } from "./nanobench.ts";
+import { pager } from "./pager.ts";
 import { pagetable } from "./pagetable.ts";
 import { privileged } from "./privileged.ts";
 import { rewriter } from "./rewriter.ts";
@@ -26,7 +28,9 @@ export const guests: readonly Guest[] = [
   hello,
   idle,
   isprime,
+  mosaic,
   nanobench,
+  pager,
   pagetable,
   privileged,
   rewriter,

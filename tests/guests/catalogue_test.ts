@@ -29,8 +29,8 @@ function symbol(image: GuestImage, name: string): number {
 
 Deno.test("the catalogue lists the guests by name, each once, and finds each by it", () => {
   const names = guests.map(({ name }) => name);
-  const expected = ["alu", "balloon", "churn", "filecache", "hello", "idle", "isprime", "nanobench"];
-  assertEquals(names, [...expected, "pagetable", "privileged", "rewriter", "toucher"]);
+  const expected = ["alu", "balloon", "churn", "filecache", "hello", "idle", "isprime", "mosaic", "nanobench"];
+  assertEquals(names, [...expected, "pager", "pagetable", "privileged", "rewriter", "toucher"]);
   for (const name of names) assertEquals(guest(name).name, name);
   assertEquals(findGuest("nobody"), undefined);
 });
@@ -78,6 +78,9 @@ const wrongOptions: readonly [guest: string, options: GuestOptionValues, message
   ["alu", { iterations: 1.5 }, "expected a whole number"],
   ["alu", { iterations: "many" }, 'guest alu, option iterations: "many"; expected a number'],
   ["balloon", { poolMib: 4, workingSetMib: 5 }, "option workingSetMib: 5; expected at most the pool's 4"],
+  ["filecache", { schedule: "5:4" }, 'option schedule: "5:4"; expected reads:MiB:seconds'],
+  ["mosaic", { ownPages: 5, churnPages: 6 }, "option churnPages: 6; expected at most ownPages, 5"],
+  ["pager", { memoryMib: 16, virtualMib: 8 }, "option virtualMib: 8; expected at least its memory's 16"],
   ["hello", { text: 5 }, "expected a string"],
   ["hello", { text: "x".repeat(257) }, "expected at most 256 bytes"],
   ["idle", { hz: 18 }, "expected a whole number from 19 to 10000"],

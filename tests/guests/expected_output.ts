@@ -42,6 +42,25 @@ export const guestRuns: readonly GuestRun[] = [
     output: `rewriter: ${rewrites} routines written, checksum ${hex(rewriterChecksum(rewrites, calls))}\n`,
   })),
   {
+    guest: "mosaic",
+    options: {
+      zeroPages: 9,
+      commonPages: 5,
+      repeatedPages: 7,
+      repeatedKinds: 3,
+      ownPages: 4,
+      churnPages: 2,
+      seconds: 2,
+    },
+    output: "mosaic: done\n",
+  },
+  ...[1, 2].map((skew) => ({
+    guest: "pager",
+    options: { memoryMib: 1, virtualMib: 2, usesPerTick: 30, skew, hz: 100, seconds: 3, seed: 7 },
+    output: pagerFaults(256, 512, skew, 7, [3000, 3000, 3000]).map((faults) => `pager: 3000 uses, ${faults} faults\n`)
+      .join(""),
+  })),
+  {
     guest: "toucher",
     options: { schedule: "0:100,3:200,1:100,4:300", passMs: 20 },
     output: "toucher: phase 1: 0 MiB for 100 ms\ntoucher: phase 2: 3 MiB for 200 ms\n" +
@@ -63,6 +82,34 @@ export function aluChecksum(iterations: number): number {
     if (a >>> 0 >= b >>> 0) d = (d - index) | 0;
   }
   return (b ^ d) >>> 0;
+}
+
+/** Faults that guest `pager` counts in each second of so many uses: least recent use, by the book. */
+export function pagerFaults(
+  frames: number,
+  pages: number,
+  skew: number,
+  seed: number,
+  uses: readonly number[],
+): number[] {
+  const resident = new Set(Array.from({ length: frames }, (_, page) => page));
+  const random = () => ((seed = (Math.imul(seed, 0x0019_660d) + 0x3c6e_f35f) >>> 0) >>> 8) % pages;
+  return uses.map((count) => {
+    let faults = 0;
+    for (let use = 0; use < count; use++) {
+      const page = Math.min(...Array.from({ length: skew }, random));
+      // A set keeps the order of insertion: the first is the least recently used one.
+      if (!resident.delete(page)) {
+        faults++;
+        for (const oldest of resident) {
+          resident.delete(oldest);
+          break;
+        }
+      }
+      resident.add(page);
+    }
+    return faults;
+  });
 }
 
 /** The checksum that guest `rewriter` prints. */
