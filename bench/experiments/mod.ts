@@ -3,11 +3,14 @@
 import type { Experiment } from "./framework/definition.ts";
 import balloonOverhead from "./balloon_overhead.ts";
 import idleTax from "./idle_tax.ts";
+import balloonPop from "./balloon_pop.ts";
 import sampling from "./sampling.ts";
+import shares from "./shares.ts";
+import taxSweep from "./tax_sweep.ts";
 
 export * from "./framework/mod.ts";
 
 // Each has its own knobs; whoever runs one checks them by its schema.
-const all = [balloonOverhead, sampling, idleTax] as readonly unknown[];
+const all = [balloonOverhead, sampling, idleTax, taxSweep, shares, balloonPop] as readonly unknown[];
 
 export const experiments = all as readonly Experiment[];

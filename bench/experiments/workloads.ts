@@ -16,6 +16,8 @@ export const DISK_PAGE_NS = 10e6 / DISK_BLOCKS_PER_TICK;
 /** MiB of the file server's file, and its blocks' skew: chosen so that Figure 2's curve of configured VMs comes out much the same. */
 export const FILE_MIB = 112;
 const BLOCKS_PER_MIB = 256;
+/** Timer interrupts of guests that do little, so that they cost little. */
+const IDLE_HZ = 20;
 
 export interface FileServerOptions {
   readonly memoryMib: number;
@@ -54,6 +56,7 @@ export function idleGuest(
     poolMib: memoryMib - GUEST_OWN_MIB,
     workingSetMib: activeMib,
     passMs,
+    hz: IDLE_HZ,
     zeroesAll: 1,
     seconds: Math.ceil(seconds),
     seed,
