@@ -4,7 +4,7 @@
 import { addr, type Assembler, eax, ebx, ecx, edi, edx, esi, esp, mem32 } from "./assembler/mod.ts";
 import { defineGuest } from "./guest.ts";
 import { PAGE_SIZE } from "./hardware.ts";
-import { MAX_POOL_MIB, POOL_MEMORY, POOL_OVERHEAD_MIB } from "./page_pool.ts";
+import { MAX_POOL_MIB, POOL_MEMORY } from "./page_pool.ts";
 import { buildProtected, print } from "./runtime.ts";
 import { startTimer, ticks, TIMER_HZ } from "./timer.ts";
 
