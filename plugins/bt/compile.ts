@@ -12,7 +12,7 @@ import { X87Stack } from "./emit/x87_stack.ts";
 import type { Component, Loop } from "./flow.ts";
 import * as L from "./layout.ts";
 import { COUNT_SHIFT, countEntry, ENTRY_SHIFT, pushEntry, REGION_TYPE, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
-import { type Region, type Unit } from "./units.ts";
+import { crossesPage, type Region, type Unit } from "./units.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
 /** What a region is compiled for. */
@@ -244,6 +244,12 @@ class RegionCompiler {
     if (count > 0) f.get(BUDGET).constant(count).op(Op.i32Sub).set(BUDGET);
     for (const [at, { offset, instruction, emit }] of unit.instructions.entries()) {
       e.beginInstruction(this.#eipOf(offset), this.#eipOf(offset + instruction.length), count - at);
+      if (crossesPage(unit)) {
+        this.#pushPageMissing((unit.end - 1) >> PAGE_SHIFT);
+        f.unlikely().if();
+        e.exitInstruction();
+        f.end();
+      }
       if (emit !== undefined) emit(e, instruction);
       else return this.#ending(unit, instruction, follows);
     }

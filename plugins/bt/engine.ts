@@ -34,8 +34,9 @@ import {
   loadSegmentFunction,
   systemEnterFunction,
   systemExitFunction,
+  verifyWritableFunction,
 } from "./transfers.ts";
-import { exitsOf, findRegion } from "./units.ts";
+import { crossesPage, exitsOf, findRegion } from "./units.ts";
 import { walksThroughCode } from "./walks.ts";
 import { encodeModule } from "./wasm.ts";
 
@@ -60,6 +61,8 @@ export interface TranslatorOptions {
 }
 
 const PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+/** The last offset in a page from which no instruction reaches the next. */
+const LAST_WHOLE = 4096 - 15;
 /** Units of a region at the most, so that the number of one fits the jump cache's word. */
 const MOST_REGION_UNITS = 250;
 
@@ -373,6 +376,8 @@ export class Translator {
       // Before anything has run there is nothing to go by.
       hasRun: threshold === 0 ? undefined : (offset) => {
         const linear = at(offset);
+        // Of what may cross the page the interpreter keeps no block.
+        if ((linear & PAGE_MASK) > LAST_WHOLE) return true;
         return blocks.has((frameOf(linear) << PAGE_SHIFT) | (linear & PAGE_MASK), mode & ~L.MODE_USER);
       },
       frameOf: regionUnits === 1 ? undefined : (page) => frameOf(at(page << PAGE_SHIFT)),
@@ -389,7 +394,11 @@ export class Translator {
     cache.makeRoom(emittedBytes);
     this.#instantiate(module);
     // Where the code lies is all that is kept of it: decoded instructions would be most of what a translation takes.
-    const spans = units.map(({ offset, end }) => ({ mpn: frameOf(at(offset)), eip: at(offset), bytes: end - offset }));
+    const span = (offset: number, end: number) => ({ mpn: frameOf(at(offset)), eip: at(offset), bytes: end - offset });
+    const ends = units.map((unit) => crossesPage(unit) ? unit.offset | PAGE_MASK : unit.end - 1);
+    const spans = units.map(({ offset }, index) => span(offset, ends[index] + 1));
+    // The rest of the instructions that go on in another page.
+    for (const unit of units) if (crossesPage(unit)) spans.push(span((unit.offset | PAGE_MASK) + 1, unit.end));
     const exits = new Set(exitsOf(region).map(at));
     const generation = Math.max(-1, ...parts.map(({ generation }) => generation)) + 1;
     const fragment = { mode, slot, spans, entries, exits, generation, seenEntries: 0, emittedBytes, sites, vmIds };
@@ -488,4 +497,5 @@ const RUNTIME = {
   interruptReturn: interruptReturnFunction,
   systemEnter: systemEnterFunction,
   systemExit: systemExitFunction,
+  verifyWritable: verifyWritableFunction,
 } as const;

@@ -201,6 +201,25 @@ export function loadSegmentFunction(): FunctionBody {
   return t.finish();
 }
 
+/** `verifyWritable(selector)`: VERW of a writable data segment, which sets ZF (left to the caller). */
+export function verifyWritableFunction(): FunctionBody {
+  const t = new Transfer(1), { f } = t;
+  const SELECTOR = 0;
+  t.requireProtected();
+  f.get(SELECTOR).constant(0xfffc).op(Op.i32And).op(Op.i32Eqz);
+  t.giveUpIf();
+  const { high } = t.readDescriptor(SELECTOR);
+  f.get(high).constant(S.SEG_P | S.SEG_S | S.SEG_CODE | S.SEG_WRITABLE).op(Op.i32And);
+  f.constant(S.SEG_P | S.SEG_S | S.SEG_WRITABLE).op(Op.i32Ne);
+  const pushDpl = () => f.get(high).constant(S.SEG_DPL_SHIFT).op(Op.i32ShrU).constant(RPL).op(Op.i32And);
+  t.pushState(S.CPL);
+  pushDpl().op(Op.i32GtU).op(Op.i32Or);
+  f.get(SELECTOR).constant(RPL).op(Op.i32And);
+  pushDpl().op(Op.i32GtU).op(Op.i32Or);
+  t.giveUpIf();
+  return t.finish();
+}
+
 /** `interrupt(vector, returnEip, eflags)`: INT n through a 32-bit gate to CPL 0. */
 export function interruptFunction(): FunctionBody {
   const t = new Transfer(3), { f } = t;

@@ -7,6 +7,9 @@ import { type Emit, isPlainAddress } from "./emit/operands.ts";
 import { FASTEST_FORMS, type Form, type SensitiveChoice, sensitiveChoice } from "./emit/sensitive.ts";
 import { findFlow, type Flow } from "./flow.ts";
 
+const PAGE_BYTES = 4096, PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+const LONGEST_INSTRUCTION = 15;
+
 /** How a unit ends. */
 export type Ending =
   /** Falls through: the cap was reached, or another unit begins. */
@@ -21,7 +24,7 @@ export type Ending =
   | "ret"
   | "jmpIndirect"
   | "callIndirect"
-  /** The next instruction crosses the page: it is emulated. */
+  /** The next instruction crosses the page, and the other page is not at hand: it is emulated. */
   | "edge";
 
 /** One translated instruction: where it begins, as in `Unit`, and how it is emitted (none for the one that ends the unit). */
@@ -55,7 +58,8 @@ const endings: Readonly<Record<string, Ending>> = {
 
 /**
  * Finds the unit that begins at `offset` of the page at machine address `page`; `choose` says how sensitive instructions are
- * translated. Offsets in what is returned count from `base` bytes before the page.
+ * translated. Offsets in what is returned count from `base` bytes before the page. An instruction that crosses the page is a
+ * unit of its own, where `nextPage` gives the machine address of the page behind.
  */
 export function findUnit(
   bytes: Uint8Array,
@@ -64,6 +68,7 @@ export function findUnit(
   cap: number,
   choose: SensitiveChoice = fastest,
   base = 0,
+  nextPage: () => number = nowhere,
 ): Unit {
   const instructions: UnitInstruction[] = [];
   let at = offset;
@@ -76,9 +81,14 @@ export function findUnit(
     next: next === undefined ? undefined : (base + next) | 0,
   });
   while (instructions.length < cap || (cap > 1 && endsWithSti(instructions))) {
-    if (at >= 4096) return unit("next", undefined, at);
-    const instruction = decode(bytes, page + at, page + 4096, 32);
-    if (typeof instruction === "string") return unit(instruction === "truncated" ? "edge" : "interpret", undefined, at);
+    if (at >= PAGE_BYTES) return unit("next", undefined, at);
+    let instruction = decode(bytes, page + at, page + PAGE_BYTES, 32);
+    const crosses = instruction === "truncated";
+    if (crosses && nextPage() >= 0) {
+      if (instructions.length > 0) return unit("next", undefined, at);
+      instruction = decodeAcross(bytes, page + at, nextPage());
+    }
+    if (typeof instruction === "string") return unit(crosses ? "edge" : "interpret", undefined, at);
     const ending = endingOf(instruction);
     if (ending !== undefined) {
       instructions.push({ offset: base + at, instruction });
@@ -92,12 +102,27 @@ export function findUnit(
     instructions.push({ offset: base + at, instruction, emit, form: sensitive?.form });
     at += instruction.length;
     if (sensitive?.followedBy === "away") return unit("emulate", undefined, at);
-    if (sensitive?.followedBy === "next") break;
+    if (sensitive?.followedBy === "next" || crosses) break;
   }
   return unit("next", undefined, at);
 }
 
 const fastest = sensitiveChoice(FASTEST_FORMS);
+const nowhere = () => -1;
+
+/** Decodes the instruction that begins at a machine address and goes on at the beginning of another page. */
+function decodeAcross(bytes: Uint8Array, from: number, page: number): ReturnType<typeof decode> {
+  const first = bytes.subarray(from, (from | PAGE_MASK) + 1);
+  const both = new Uint8Array(first.length + LONGEST_INSTRUCTION);
+  both.set(first);
+  both.set(bytes.subarray(page, page + LONGEST_INSTRUCTION), first.length);
+  return decode(both, 0, both.length, 32);
+}
+
+/** Whether a unit lies in two pages: it is one instruction then. */
+export function crossesPage({ offset, end }: Pick<Unit, "offset" | "end">): boolean {
+  return (end - 1) >> PAGE_SHIFT !== offset >> PAGE_SHIFT;
+}
 
 /** STI in place is done together with the next instruction (flagops.ts): it does not end a unit. */
 function endsWithSti(instructions: readonly UnitInstruction[]): boolean {
@@ -145,8 +170,6 @@ export function exitsOf({ units, indexOf }: Pick<Region, "units" | "indexOf">): 
 /** Steps that an entry can be asked to have left at the most: what fits the jump cache's word (runtime.ts). */
 const MOST_STEPS = 127;
 
-const PAGE_BYTES = 4096, PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
-
 /** What a region is to be made of. */
 export interface RegionRequest {
   /** Machine memory. */
@@ -187,7 +210,15 @@ export function findRegion(request: RegionRequest): Region {
     if (at === undefined || indexOf.has(at)) continue;
     const frame = frameAt(at), base = at & ~PAGE_MASK;
     if (frame < 0 || (at !== offsets[0] && isKnown?.(at) === true)) continue;
-    const unit = findUnit(bytes, frame * PAGE_BYTES, at & PAGE_MASK, limits.cap, choose, base);
+    const unit = findUnit(
+      bytes,
+      frame * PAGE_BYTES,
+      at & PAGE_MASK,
+      limits.cap,
+      choose,
+      base,
+      () => frameAt(base + PAGE_BYTES) * PAGE_BYTES,
+    );
     if (unit.instructions.length === 0 && at !== offsets[0]) continue;
     indexOf.set(at, units.length);
     units.push(unit);

@@ -7,6 +7,7 @@ import * as L from "../layout.ts";
 import { Access, HYPERVISOR, Op } from "../wasm.ts";
 import type { Emitter } from "./emitter.ts";
 import type { Chooser } from "./operands.ts";
+import { VERIFY_WRITABLE } from "./imports.ts";
 import { emitPop, emitPush } from "./stack.ts";
 
 /** FLAG_AUX: AF; the inverters of PF and SF. */
@@ -129,6 +130,19 @@ const sti: Chooser = () => (e) => {
   e.fuse(() => storeState(e, S.FLAGS_OTHER, () => f.get(before)));
 };
 
+/** VERW as kernels use it on their way out: a memory operand that is the selector of a writable data segment. */
+const verw: Chooser = () => (e, instruction) => {
+  const { f } = e;
+  const flags = e.temporary();
+  e.pushOperand(instruction, 16);
+  f.call(VERIFY_WRITABLE).if();
+  e.exitInstruction();
+  f.end();
+  pushStatus(e);
+  f.constant(ZF).op(Op.i32Or).set(flags);
+  setStatus(e, flags);
+};
+
 const lahf: Chooser = () => (e) => {
   pushStatus(e);
   e.f.constant(SAHF_FLAGS).op(Op.i32And).constant(ALWAYS_SET).op(Op.i32Or);
@@ -200,6 +214,7 @@ export const flagChoosers: Readonly<Record<string, Chooser>> = {
   std: direction(true),
   cli,
   sti,
+  verw,
   lahf,
   sahf,
   salc,

@@ -20,6 +20,7 @@ export const IMPORTS: readonly FunctionImport[] = [
   { name: "systemEnter", type: UNARY },
   { name: "systemExit", type: UNARY },
   { name: "aux", type: QUATERNARY },
+  { name: "verifyWritable", type: UNARY },
   ...x87Imports(X87_TYPE),
 ];
 
@@ -33,5 +34,7 @@ export const CALL_OUT = 2;
 export const Helper = { loadSegment: 3, interrupt: 4, interruptReturn: 5, systemEnter: 6, systemExit: 7 } as const;
 /** What flags come from, to FLAG_AUX (flag_kinds.ts). */
 export const AUX = 8;
+/** A selector to 0 where VERW sets ZF, or 1, to emulate it (transfers.ts). */
+export const VERIFY_WRITABLE = 9;
 /** The first of the x87 routines (x87_runtime.ts). */
 export const X87_ROUTINES = IMPORTS.findIndex(({ type }) => type === X87_TYPE);

@@ -62,6 +62,7 @@ export function sensitiveCase(seed: string): SensitiveCase {
     () => [0x0f, 0x01, 0x05, ...word(L.DATA + 64), 0x0f, 0x01, 0x15, ...word(L.DATA + 64)], // sgdt, lgdt
     () => [0x0f, 0x00, 0xc0 | pick([0, 1]) << 3 | 3], // sldt, str
     () => [0x31, 0xc0, 0x0f, 0x00, 0xd0], // lldt 0
+    () => [0x6a, pick(SELECTORS), 0x0f, 0x00, 0x2c, 0x24, 0x9c], // push; verw; pushf
     () => [...eax(pick(SELECTORS)), 0x8e, 0xc0 | pick([0, 3, 4, 5, 3, 0]) << 3], // mov segment
     () => [...eax(pick(SELECTORS)), 0x8e, 0xd0, 0xbc, ...word(stack())], // mov ss; mov esp
     () => [0x6a, pick(SELECTORS), ...pick([[0x1f], [0x07], [0x0f, 0xa1], [0x0f, 0xa9], [0x17]])], // push; pop segment
