@@ -112,7 +112,7 @@ export class CallOuts {
     if (status > 0) {
       words[L.DEVICE_MISS >> 2] = 0;
       this.statistics.deviceCallouts++;
-    }
+    } else this.statistics.noteEmulated(site);
     // A step has been taken for the instruction that a site names, and for no other.
     const isUnnamed = status < 0 && site.instruction === undefined;
     if ((status > 0 || isUnnamed) && clock.steps >= clock.deadlineSteps) return this.#leave(status, clock.steps);

@@ -11,7 +11,7 @@ import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import { Exit } from "./emit/emitter.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
-import { completeExit, completeFlags } from "./emit/exits.ts";
+import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
 import { auxFunction } from "./emit/flag_kinds.ts";
 import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
 import { x87Functions } from "./emit/x87_runtime.ts";
@@ -181,7 +181,7 @@ export class Translator {
       completeExit(words, site);
       callOuts.takeBack(cpu);
       statistics.exits[site.status]++;
-      if (site.status === Exit.emulate) this.#emulate(cpu);
+      if (site.status === Exit.emulate) this.#emulate(cpu, site);
       // A region may leave for the interpreter at the very deadline.
       else if (site.status === Exit.interpret && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
     }
@@ -212,9 +212,10 @@ export class Translator {
   }
 
   /** The trap form of a sensitive instruction. */
-  #emulate(cpu: Processor): void {
+  #emulate(cpu: Processor, site: ExitSite): void {
     this.interpreter.runInstruction(cpu);
     this.statistics.traps++;
+    this.statistics.noteEmulated(site);
     this.#callOuts.noteOutside(cpu);
   }
 

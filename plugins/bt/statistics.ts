@@ -3,6 +3,9 @@
 // no part of what is compared between runs.
 
 import { Exit } from "./emit/emitter.ts";
+import type { ExitSite } from "./emit/exits.ts";
+import { SENSITIVE_CLASSES, sensitiveClassNames, sensitiveClassOf } from "./emit/sensitive.ts";
+import type { SensitiveClassName } from "./emit/sensitive.ts";
 import type { CacheCounts } from "./cache.ts";
 import type { Unit } from "./units.ts";
 
@@ -31,6 +34,8 @@ export class TranslatorStatistics {
   deviceCallouts = 0;
   exitsCallout = 0;
   exitsDevice = 0;
+  /** Sensitive instructions by class that were emulated, by trap or call-out; what has no class comes last. */
+  readonly emulated = [...sensitiveClassNames.map(() => 0), 0];
   /** Exits by `Exit`, and `MISS`. */
   readonly exits = [0, 0, 0, 0];
   wallTranslatingMs = 0;
@@ -49,6 +54,12 @@ export class TranslatorStatistics {
       this.guestBytes += end - offset;
       if (ending === "next" && instructions.length >= this.cap) this.cappedUnits++;
     }
+  }
+
+  /** The instruction of a site is emulated. */
+  noteEmulated(site: ExitSite): void {
+    site.sensitiveClass ??= classNumber(site);
+    this.emulated[site.sensitiveClass]++;
   }
 
   /** Every figure by its published name, with `cache` as it is now. */
@@ -81,6 +92,7 @@ export class TranslatorStatistics {
       traps: this.traps,
       callouts: this.callouts,
       deviceCallouts: this.deviceCallouts,
+      ...emulatedFigures((name, index) => this.emulated[index] + (name === "mmio" ? this.deviceCallouts : 0)),
       exitsMiss: exits[MISS],
       exitsYield: exits[Exit.yield],
       exitsInterpret: exits[Exit.interpret],
@@ -91,6 +103,19 @@ export class TranslatorStatistics {
       wallTranslatingShare: ratio(this.wallTranslatingMs, performance.now() - this.#startedMs),
     };
   }
+}
+
+function classNumber({ instruction }: ExitSite): number {
+  const name = instruction === undefined ? undefined : sensitiveClassOf(instruction);
+  return name === undefined ? sensitiveClassNames.length : sensitiveClassNames.indexOf(name);
+}
+
+type EmulatedName = `emulated.${SensitiveClassName}`;
+
+/** Something for each class, by the name of its figure. */
+function emulatedFigures<T>(figure: (name: SensitiveClassName, index: number) => T): Readonly<Record<EmulatedName, T>> {
+  const entries = sensitiveClassNames.map((name, index) => [`emulated.${name}`, figure(name, index)] as const);
+  return Object.fromEntries(entries) as Record<EmulatedName, T>;
 }
 
 /** A share of nothing is 0. */
@@ -131,6 +156,9 @@ export const STATISTICS = {
   traps: ["instructions", "emulated outside the translation cache"],
   callouts: ["calls", "from translations to the emulator, devices' included"],
   deviceCallouts: ["calls", "from translations to device memory"],
+  ...emulatedFigures((name) => {
+    return ["instructions", `emulated by trap or call-out: ${SENSITIVE_CLASSES[name].describe}`] as const;
+  }),
   exitsMiss: ["exits", "because the jump cache had no translation for the next EIP"],
   exitsYield: ["exits", "because the turn ended, or was about to"],
   exitsInterpret: ["exits", "because an instruction or an access is left to the interpreter"],

@@ -17,6 +17,8 @@ export interface ExitSite {
   /** The instruction to be emulated, and the same made ready for the interpreter at the first call-out. */
   readonly instruction?: Instruction;
   operation?: Operation;
+  /** The instruction's class by number, once it has been counted. */
+  sensitiveClass?: number;
 }
 
 const A = L.FLAG_SCRATCH >> 2, B = A + 1, RESULT = A + 2, PART = A + 3;

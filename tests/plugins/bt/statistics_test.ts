@@ -127,6 +127,18 @@ Deno.test("every entry from the run loop leaves by one exit, and the exits say w
   }
 });
 
+Deno.test("what is emulated is counted by class, the same by trap as by call-out, and not what is emitted in place", async () => {
+  const counts = async (form: string) => {
+    const forms = { rdtsc: form, cli: form, cpuid: form === "in-tc" ? "callout" : form };
+    const figures = published(await run("privileged", { iterations: 10 }, forms));
+    return ["rdtsc", "cli", "cpuid"].map((name) => figures[`emulated.${name}`]);
+  };
+  const trapped = await counts("trap"), [rdtsc, cli, cpuid] = trapped;
+  assert(rdtsc >= 10 && cli >= 10 && cpuid >= 10, `${trapped}`);
+  assertEquals(await counts("callout"), trapped);
+  assertEquals(await counts("in-tc"), [0, 0, cpuid]);
+});
+
 Deno.test("the hit rate counts entries that the interpreter had to take", async () => {
   const warm = published(await run("isprime", { n: 10_007 }, { threshold: 0, regionUnits: 1 }));
   const cold = published(await run("isprime", { n: 10_007 }, { threshold: 1000, regionUnits: 1 }));
