@@ -4,7 +4,7 @@
 import process from "node:process";
 import type { Host, Vm } from "../core/mod.ts";
 import { stepsOf } from "../guests/mod.ts";
-import type { Form } from "../plugins/bt/mod.ts";
+import type { Form, SensitiveClassName } from "../plugins/bt/mod.ts";
 import { EBP, processor } from "../plugins/x86/mod.ts";
 import { addVm, createHost } from "./machine.ts";
 
@@ -24,13 +24,17 @@ export class NanoMachine {
   readonly #host: Host;
   readonly #vm: Vm;
 
-  /** The name of an operation is that of its class, where the engine is a form. */
-  constructor(readonly operation: string, readonly engine: NanoEngine) {
+  /** The name of an operation is that of its class, where the engine is a form. `forms` are other classes' forms. */
+  constructor(
+    readonly operation: string,
+    readonly engine: NanoEngine,
+    forms: Readonly<Partial<Record<SensitiveClassName, Form>>> = {},
+  ) {
     const isForm = engine !== "interpreter" && engine !== "bt";
     this.#host = createHost({
       memoryMib: HOST_MIB,
       plugins: engine === "interpreter" ? [] : ["bt"],
-      options: isForm ? { bt: { [operation]: engine } } : {},
+      options: engine === "interpreter" ? {} : { bt: { ...forms, ...(isForm ? { [operation]: engine } : {}) } },
     });
     this.#vm = addVm(this.#host, { guest: { use: "nanobench", options: { operation, rounds: ROUNDS } } });
   }

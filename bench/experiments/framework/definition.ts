@@ -164,6 +164,11 @@ export function holds(
   return { name, tolerance, expected, measured, ok };
 }
 
+/** The same check, marked as one that depends on the wall clock. */
+export function timedCheck(check: Check): Check {
+  return { ...check, isTimed: true };
+}
+
 /** A number as reports show it: four significant digits, whole numbers whole. */
 export function figureText(value: number): string {
   if (!Number.isFinite(value) || Number.isInteger(value)) return String(value);

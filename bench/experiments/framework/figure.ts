@@ -5,6 +5,7 @@ export interface Axis {
   readonly name: string;
   readonly min?: number;
   readonly max?: number;
+  readonly isLogarithmic?: boolean;
 }
 
 /** Whose series it is. */
@@ -84,12 +85,12 @@ export async function drawFigure(figure: Figure): Promise<string> {
     })),
     xAxis: figure.panels.map((panel, i) => ({
       gridIndex: i,
-      type: panel.categories === undefined ? "value" : "category",
+      type: panel.categories === undefined ? scaleOf(panel.x) : "category",
       data: panel.categories,
       ...axisOption(panel.x, 28),
       splitLine: { show: false },
     })),
-    yAxis: figure.panels.map((panel, i) => ({ gridIndex: i, type: "value", ...axisOption(panel.y, 44) })),
+    yAxis: figure.panels.map((panel, i) => ({ gridIndex: i, type: scaleOf(panel.y), ...axisOption(panel.y, 44) })),
     series: figure.panels.flatMap((panel, i) => panel.series.map((series, at) => seriesOption(panel, series, i, at))),
   });
   const svg = chart.renderToSVGString();
@@ -97,11 +98,17 @@ export async function drawFigure(figure: Figure): Promise<string> {
   return svg;
 }
 
-function axisOption({ name, min, max }: Axis, nameGap: number) {
+function scaleOf({ isLogarithmic }: Axis): "log" | "value" {
+  return isLogarithmic ? "log" : "value";
+}
+
+function axisOption({ name, min, max, isLogarithmic }: Axis, nameGap: number) {
   return {
     name,
     min,
     max,
+    // Where bars begin: by itself at 1, as on a linear axis at 0.
+    startValue: isLogarithmic ? min : undefined,
     nameLocation: "middle",
     nameGap,
     nameTextStyle: { fontSize: 12, color: "#222" },
@@ -175,7 +182,7 @@ function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, in
     const paper = { color: "#fff", borderColor: colour, borderWidth: 2, borderType: "dashed" };
     const model = { color: "#ddd", borderColor: colour, borderWidth: 1.5, borderType: "dotted" };
     const style = origin === "measured" ? { color: colour } : origin === "paper" ? paper : model;
-    return { ...common, type: "bar", barMaxWidth: 34, itemStyle: style, label: barLabel() };
+    return { ...common, type: "bar", barMaxWidth: 34, itemStyle: style, label: barLabel(panel.series.length) };
   }
   return {
     ...common,
@@ -193,10 +200,13 @@ function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, in
   };
 }
 
-function barLabel() {
+/** Where bars of many series stand close, their numbers are turned. */
+function barLabel(seriesCount: number) {
+  const turned = seriesCount > 3 ? { rotate: 90, align: "left", verticalAlign: "middle", distance: 8 } : {};
   return {
     show: true,
     position: "top",
+    ...turned,
     fontSize: 10,
     color: "#222",
     formatter: ({ value }: { value: unknown }) => {

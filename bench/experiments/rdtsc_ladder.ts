@@ -1,0 +1,127 @@
+// Section 3.3: RDTSC trapped, called out for, and emitted in place. What each form costs here, beside the paper's cycles.
+
+import { NanoMachine } from "../../cli/nano.ts";
+import { z } from "../../core/mod.ts";
+import { type Form, sensitiveClasses } from "../../plugins/bt/mod.ts";
+import { type Data, defineExperiment, holds, type Row, timedCheck, within } from "./framework/definition.ts";
+import { PAPER_RDTSC } from "./paper_cycles.ts";
+
+const FORMS: readonly Form[] = sensitiveClasses.rdtsc.forms;
+const COUNTED_OPERATIONS = 10_000;
+
+export default defineExperiment({
+  name: "rdtsc-ladder",
+  title: "RDTSC: trap, call out, or emit in place",
+  source: "BT paper, section 3.3",
+  summary: "what RDTSC costs in each of the three forms",
+  scale:
+    "A loop of RDTSC and ADD, as long as it takes to be measured; the paper's cycles are those of a 3.8 GHz Pentium 4.",
+  knobs: z.strictObject({
+    batches: z.int().min(1).default(15).describe("batches of which the best is taken, by CPU time"),
+    batchMs: z.int().min(1).default(20).describe("CPU time of a batch"),
+  }),
+  quick: { batches: 5 },
+  runs: ({ batches, batchMs }) => [{
+    name: "forms",
+    async perform({ breathe }) {
+      const counts: Record<string, Data> = {}, ns: Record<string, number> = {};
+      for (const [i, form] of FORMS.entries()) {
+        await breathe(i / FORMS.length);
+        const counted = new NanoMachine("rdtsc", form);
+        counted.run(COUNTED_OPERATIONS);
+        const before = counted.counts();
+        counted.run(COUNTED_OPERATIONS);
+        const after = counted.counts();
+        counts[form] = { traps: after.traps - before.traps, callouts: after.callouts - before.callouts };
+        ns[form] = new NanoMachine("rdtsc", form).measureNs(batches, batchMs);
+      }
+      ns.interpreted = new NanoMachine("rdtsc", "interpreter").measureNs(batches, batchMs);
+      return { data: { operations: COUNTED_OPERATIONS, counts }, timed: { ns } };
+    },
+  }],
+  evaluate({ data, timed }) {
+    const [{ counts }] = data("forms") as { counts: Record<Form, { traps: number; callouts: number }> }[];
+    const [{ ns }] = timed("forms") as { ns: Record<Form | "interpreted", number> }[];
+    const ratios = (cost: Readonly<Record<Form, number>>) => FORMS.map((form) => cost[form] / cost["in-tc"]);
+    const paper = ratios(PAPER_RDTSC), ours = ratios(ns);
+    const rows: Row[] = FORMS.flatMap((form, i): Row[] => [
+      {
+        quantity: `${form}, cost`,
+        unit: "cycles (paper), ns (here)",
+        paper: PAPER_RDTSC[form],
+        measured: ns[form],
+        verdict: "ours",
+        isTimed: true,
+      },
+      {
+        quantity: `${form}, times in-tc`,
+        unit: "ratio",
+        paper: paper[i],
+        measured: ours[i],
+        verdict: Math.abs(Math.log(ours[i] / paper[i])) < Math.log(1.25) ? "reproduced" : "differs",
+        isTimed: true,
+      },
+      {
+        quantity: `${form}, world switches`,
+        unit: `of ${COUNTED_OPERATIONS} operations`,
+        model: form === "trap" ? COUNTED_OPERATIONS : 0,
+        measured: counts[form].traps,
+        verdict: "ours",
+      },
+    ]);
+    rows.push({ quantity: "interpreted, cost", unit: "ns", measured: ns.interpreted, verdict: "ours", isTimed: true });
+    const isExact = (form: Form, traps: number, callouts: number) =>
+      counts[form].traps === traps && counts[form].callouts === callouts;
+    return {
+      rows,
+      checks: [
+        holds(
+          "each operation traps once, or calls out once, or does neither",
+          isExact("trap", COUNTED_OPERATIONS, 0) && isExact("callout", 0, COUNTED_OPERATIONS) && isExact("in-tc", 0, 0),
+          "as the form says",
+          FORMS.map((form) => `${form} ${counts[form].traps}/${counts[form].callouts}`).join(", "),
+          "X",
+        ),
+        timedCheck(holds(
+          "the order is the paper's",
+          ns["in-tc"] < ns.callout && ns.callout < ns.trap,
+          "in-tc < callout < trap",
+          FORMS.map((form) => `${form} ${ns[form].toFixed(1)}`).join(", "),
+        )),
+        timedCheck(within("in place is cheaper than a trap", ns.trap / ns["in-tc"], [5, Infinity], "times", "S")),
+        timedCheck(
+          within("a trap costs little more than interpreting", ns.trap / ns.interpreted, [0, 3], "times", "S"),
+        ),
+      ],
+      figure: {
+        title: "RDTSC: cost of each form, in-tc = 1",
+        panels: [{
+          title: "",
+          x: { name: "form" },
+          y: { name: "times the cost in place (logarithmic)", isLogarithmic: true, min: 0.5 },
+          categories: FORMS,
+          series: [
+            {
+              name: "paper: cycles of a Pentium 4",
+              origin: "paper",
+              colour: 1,
+              shape: "bars",
+              points: pointsOf(paper),
+            },
+            { name: "measured: CPU time here", origin: "measured", colour: 0, shape: "bars", points: pointsOf(ours) },
+          ],
+        }],
+      },
+      notes: [
+        "A trap here leaves the translation for the run loop within one process; the paper's is a hardware fault into the " +
+        "monitor. Here a call-out and a trap differ by the way through the dispatcher alone, so that they are nearer to each " +
+        "other, and both are farther from the form in place.",
+        "The in-tc form reads two words and adds them; the paper's is longer, because it keeps a virtual time-stamp counter in step.",
+      ],
+    };
+  },
+});
+
+function pointsOf(values: readonly number[]): (readonly [number, number])[] {
+  return values.map((value, i) => [i, value] as const);
+}
