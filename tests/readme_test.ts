@@ -15,6 +15,7 @@ const shown: Readonly<Record<string, RegExp>> = {
   "task start": /Who ran how long[\s\S]*prime-3-shares +3000[\s\S]*What trapped[\s\S]*What machine memory holds/,
   "task linux": /uname -m\r?\ni686/,
   "--set guest.n=97": /isPrime\(97\) = 1/,
+  "run --allow-read mod.ts run --guest hello": /^hello, world\nhello, world\n$/,
   "task inspect --guest isprime": /mov ecx, edi +innocuous[\s\S]*prime +continuation +never/,
   "task run out/two.json": /busy: alu: checksum/,
   "task plugins --events": /core\.vmEnding +reduce/,

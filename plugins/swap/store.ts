@@ -45,7 +45,8 @@ export class FileStore implements Store {
     const path = this.path ?? Deno.makeTempFileSync({ prefix: "ballast-", suffix: ".swap" });
     let file: Deno.FsFile;
     try {
-      file = Deno.openSync(path, { read: true, write: true, create: true, truncate: true });
+      // Guests' memory is nobody else's to read.
+      file = Deno.openSync(path, { read: true, write: true, create: true, truncate: true, mode: OWNER_ONLY });
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new InputError(`${path} cannot be opened: ${reason}`, { cause });
@@ -55,6 +56,9 @@ export class FileStore implements Store {
     return file;
   }
 }
+
+/** Permissions of a swap file that is made: to read and to write, for the owner. */
+const OWNER_ONLY = 0o600;
 
 /** A failure of the disk: every `write`, every `read`, writes as on a `full` disk, or writes that silently keep half a page. */
 export const faultKinds = ["write", "read", "full", "torn"] as const;

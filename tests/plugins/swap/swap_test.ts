@@ -72,6 +72,20 @@ Deno.test("nobody answers: pages are chosen at random, of those that hold a fram
   assertGreater(chosen(1)[49] - chosen(1)[0], 150);
 });
 
+Deno.test("a swap file is its owner's alone to read", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "ballast-test-" });
+  try {
+    const file = `${folder}/swap`;
+    const { vm, paging } = pagingHost(64, [], { file });
+    assertEquals(paging.pageOut(vm, 8), 8);
+    const { mode, size } = await Deno.stat(file);
+    if (Deno.build.os !== "windows") assertEquals((mode ?? 0) & 0o777, 0o600);
+    assertGreater(size, 0);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 Deno.test("more pages than there are: all that there are", () => {
   const { paging, vm, swapped } = pagingHost(30);
   assertEquals(paging.pageOut(vm, 1000), 30);
