@@ -71,7 +71,9 @@ async function interpreted(seed: string): Promise<number> {
   // Halted time depends on nothing but the guest, so both go the same way.
   await runTo(machine, steps);
   await runTo(other, steps);
-  if (machine.vm.clock.steps === other.vm.clock.steps) expectSame("gone on", check(machine), check(other));
+  // One that sleeps until its host has had enough of it is left at some moment of that host's.
+  const isThere = ({ vm }: Machine) => vm.exit !== undefined || vm.clock.steps >= steps;
+  if (isThere(machine) && isThere(other)) expectSame("gone on", check(machine), check(other));
   return machine.vm.clock.steps + other.vm.clock.steps;
 }
 
