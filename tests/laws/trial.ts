@@ -22,7 +22,12 @@ export const subjects: readonly Subject[] = [
   { use: "hello", options: {} },
   { use: "idle", options: { ticks: 20, hz: 100 } },
   { use: "isprime", options: { n: 104_729 } },
+  {
+    use: "mosaic",
+    options: { zeroPages: 9, commonPages: 20, repeatedPages: 12, ownPages: 9, churnPages: 5, seconds: 1 },
+  },
   { use: "nanobench", options: { rounds: 30 } },
+  { use: "pager", options: { memoryMib: 1, virtualMib: 2, usesPerTick: 5, seconds: 1 } },
   { use: "pagetable", options: { rounds: 20 } },
   { use: "privileged", options: { iterations: 300 } },
   { use: "rewriter", options: { rewrites: 1000, places: 40 } },
@@ -55,7 +60,11 @@ export interface Computed {
 /** Steps between state hashes. */
 const HASH_EVERY_STEPS = 20_000;
 /** Memory of guests that need less with these options than by default. */
-const MEMORY_MIB = new Map([["toucher", 12], ["balloon", 8], ["churn", 8], ["filecache", 8]]);
+const SMALL_MIB = 8;
+const MEMORY_MIB = new Map([
+  ["toucher", 12],
+  ...["balloon", "churn", "filecache", "mosaic", "pager"].map((name) => [name, SMALL_MIB] as const),
+]);
 /** Machine memory for the guest and its companions. */
 const HOST_MIB = 96;
 
