@@ -128,9 +128,11 @@ async function onThisHost(
     const command = new Deno.Command(`${folder}/workload`, { args: [name, String(size)], env, stderr: "null" });
     return new TextDecoder().decode((await command.output()).stdout);
   };
-  // A host of another processor, or without i386 programs, starts none: the error's kind depends on the host.
-  return await run("sieve", 1).then(
-    () => run,
-    (error: unknown) => new Error(`this host runs no i386 program: ${error}`),
-  );
+  // A host of another processor, or without i386 programs, starts none: there is an error, or a shell that makes no sense of it.
+  try {
+    if ((await run("sieve", 1)).startsWith("@start")) return run;
+    return new Error("this host runs no i386 program");
+  } catch (error) {
+    return new Error(`this host runs no i386 program: ${error}`);
+  }
 }
