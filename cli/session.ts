@@ -1,7 +1,7 @@
 // One run of a host as a person or a script meets it: consoles on standard input and output, limits, Ctrl-C, statistics,
 // an exit status.
 
-import { definePlugin, type Host, type RunLimits, type Vm, vmCheckpoint, vmExited } from "../core/mod.ts";
+import { definePlugin, type Host, type RunLimits, type Vm, vmCheckpoint, vmExited, VmFailure } from "../core/mod.ts";
 import * as console from "../plugins/console/mod.ts";
 import * as vga from "../plugins/vga/mod.ts";
 import { setImmediate } from "node:timers";
@@ -235,10 +235,26 @@ class Session {
     const { steps } = vm.clock;
     if (stateHashEvery !== undefined && steps % stateHashEvery === 0) {
       const name = this.host.vms.length > 1 ? ` ${vm.name}` : "";
-      writeStderr(`state-hash ${steps} ${this.host.stateHash(vm)}${name}\n`);
+      const hash = this.#stateHash(vm);
+      if (hash !== undefined) writeStderr(`state-hash ${steps} ${hash}${name}\n`);
     }
     if (steps >= maxInstructions) vm.end({ reason: "limit", status: 0 });
     this.#setCheckpoint(vm);
+  }
+
+  /** A page that the swap file does not give back leaves the VM without a state to be hashed: that VM ends as failed. */
+  #stateHash(vm: Vm): string | undefined {
+    try {
+      return this.host.stateHash(vm);
+    } catch (cause) {
+      if (!(cause instanceof VmFailure)) throw cause;
+      vm.end({
+        reason: "failed",
+        status: cause.status,
+        detail: `no state hash at step ${vm.clock.steps}: ${cause.message}`,
+      });
+      return undefined;
+    }
   }
 
   /** Once nobody reads the output, the run is over. */

@@ -31,6 +31,21 @@ Deno.test("a disk that is full when statistics are written is told in one line, 
   assertMatch(stderr, /^ballast: statistics \/dev\/full: [^\n]*No space left[^\n]*\n$/);
 });
 
+Deno.test("a state hash over a page that the swap file does not give back ends its VM with a reason and no stack", async () => {
+  await inTemporaryFolder(async (cwd) => {
+    const guest = { use: "toucher", options: { schedule: "16:100,1:500" } };
+    await Deno.writeTextFile(
+      `${cwd}/c.json`,
+      JSON.stringify({ host: { memoryMib: 12 }, vms: [{ guest, memoryMib: 24 }] }),
+    );
+    const args = ["run", "c.json", "--set", "swap.inject=read", "--state-hash", "500000"];
+    const { status, stderr } = await ballast(args, { cwd, permissions: WRITING });
+    assertEquals(status, 3, stderr);
+    assertMatch(stderr, /no state hash at step \d+: [^\n]*input\/output error \(injected\)/);
+    assertEquals(/^\s+at /m.test(stderr), false, stderr);
+  });
+});
+
 Deno.test("Ctrl-C ends guests that compute without a pause, with status 130, statistics and series", async () => {
   await inTemporaryFolder(async (cwd) => {
     const busy = { guest: { use: "alu", options: { iterations: 2_000_000_000 } } };
