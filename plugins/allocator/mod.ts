@@ -135,6 +135,7 @@ export default definePlugin({
         overheadPages,
         targetPages: maxPages,
         askedPages: 0,
+        askedNs: -Infinity,
         isReachable: false,
         progressNs: host.nowNs,
         progressPages: 0,

@@ -18,8 +18,9 @@ export interface Account {
   shares: number;
   minPages: number;
   targetPages: number;
-  /** Size of the balloon that was asked for last, and whether somebody works on it. */
+  /** Size of the balloon that was asked for last, when that was, and whether somebody works on it. */
   askedPages: number;
+  askedNs: number;
   isReachable: boolean;
   /** When the balloon last came nearer to what was asked, and its size then. */
   progressNs: number;
@@ -47,6 +48,8 @@ export interface Parts {
 
 /** Host time between two looks while memory is short, and between two computations of targets then. */
 const TICK_NS = 1e6, PLAN_NS = 100e6;
+/** A balloon is asked for another size at once where that differs by this part of its VM's memory; else after a while. */
+const ASKED_STEP = 1 / 128, ASKED_NS = 1e9;
 /** Pages that a VM is made to wait for when it needs one and none is free. */
 const DIRECT_BATCH = 16;
 const HOLDER = "allocator";
@@ -174,7 +177,7 @@ export class Reclaimer {
   }
 
   /**
-   * Asks for balloons, where more or less is needed than was asked before, or all `again`; says who pages how much (in
+   * Asks for balloons, where more or less is needed than was asked before, or, after a while, all `again`; says who pages how much (in
    * soft, VMs whose balloon cannot serve; below, everyone until soft is reached again), and who may run.
    */
   #planReclaiming(again: boolean): void {
@@ -202,17 +205,22 @@ export class Reclaimer {
     return { shares: account.shares, pages: allocatedPages, floorPages: Math.min(floorPages, allocatedPages) };
   }
 
-  /** Asks for a larger balloon while pages are needed, and for a smaller one when the target allows it. */
+  /**
+   * Asks for a larger balloon while pages are needed, and for a smaller one when the target allows it. Where VMs use all that
+   * they can get, need rises and falls with every page: small changes wait, and a balloon once asked for is not taken back.
+   */
   #steerBalloon(account: Account, take: number, again: boolean): void {
     const { host, report } = this.parts;
     const { balloonedPages } = report.vm(account.vm);
     const most = account.maxPages - Math.max(account.targetPages, account.minPages);
-    const pages = Math.min(most, take > 0 ? balloonedPages + take : account.askedPages);
+    const pages = Math.min(most, Math.max(account.askedPages, take > 0 ? balloonedPages + take : 0));
     if (take === 0 && pages === account.askedPages) return;
     if (balloonedPages > account.progressPages || balloonedPages >= account.askedPages) account.progressNs = host.nowNs;
     account.progressPages = balloonedPages;
-    if (!again && take > 0 && pages <= account.askedPages) return;
+    const change = Math.abs(pages - account.askedPages), isDue = host.nowNs - account.askedNs >= ASKED_NS;
+    if (change < ASKED_STEP * account.maxPages && !(isDue && (again || change > 0))) return;
     account.askedPages = pages;
+    account.askedNs = host.nowNs;
     this.counts.balloonRequests++;
     account.isReachable = this.parts.askBalloon({ vm: account.vm, pages })?.reachable === true;
   }

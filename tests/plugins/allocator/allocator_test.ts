@@ -267,6 +267,24 @@ Deno.test("a balloon may shrink when others leave memory to its VM", async () =>
   if (sizes.length > 0) assertEquals(sizes[sizes.length - 1], 0);
 });
 
+Deno.test("guests that use more than there is have their balloons asked for in steps, not page by page", async () => {
+  const asked = new Map<string, number[]>(), seconds = 2;
+  const system = overcommitted({
+    memoryMib: 12,
+    scripts: Object.fromEntries(["a", "b", "c"].map((name) => [name, guests.cycling(8 * MIB, 20)])),
+    plugins: [ballooning(0, asked)],
+  });
+  const vms = ["a", "b", "c"].map((name) => system.add(name, { memoryMib: 8 }));
+  await system.host.run({ untilNs: seconds * SECOND });
+  assertGreater(makeStats(system.host, "allocator").stateChanges, 20);
+  for (const vm of vms) {
+    const sizes = asked.get(vm.name) ?? [];
+    // Steps of 1/128 up to all that its target leaves, and one a second.
+    assert(sizes.length > 0 && sizes.length <= 128 + seconds, `${vm.name}: ${sizes.length} requests`);
+    for (const [i, size] of sizes.entries()) if (i > 0) assert(size >= sizes[i - 1], `${vm.name}: ${sizes}`);
+  }
+});
+
 Deno.test("VMs that hold nothing but pages of zeros are not blocked for ever", async () => {
   const zeroing = watching(({ on, service, host }) => {
     const mechanism = service(memory.mechanism), pages = service(memory.pages);
