@@ -9,7 +9,7 @@
 // its figures. deno bench runs all rounds of an engine, at least three, before the next one's, and compares their
 // whole times.
 //
-// BALLAST_ENGINES    of bt,interpreter,v86,tcg, each with its rounds if wanted (default: bt,interpreter:1,v86,tcg)
+// BALLAST_ENGINES    of bt,interpreter,v86,tcg and our configurations (bench/peers/engines.ts), each with its rounds if wanted (default: bt,interpreter:1,v86,tcg)
 // BALLAST_WORKLOADS  of the names in guests/workloads/mod.ts, each with a size if wanted: sieve,fork:20 (default: all)
 // BALLAST_ROUNDS     boots of each engine that says no number (default: 3)
 // BALLAST_CLOCK      wall (default), cpu or both: a table of wall time, of the CPU time of the engine's process

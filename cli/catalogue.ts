@@ -4,6 +4,7 @@
 import { toFileUrl } from "@std/path";
 import { type EventToken, InputError, type Plugin, type PluginUse, unknownName } from "../core/mod.ts";
 import * as core from "../core/mod.ts";
+import * as adaptiveBt from "../plugins/adaptive-bt/mod.ts";
 import * as allocator from "../plugins/allocator/mod.ts";
 import * as balloon from "../plugins/balloon/mod.ts";
 import * as boot from "../plugins/boot/mod.ts";
@@ -37,7 +38,7 @@ interface PluginModule {
 
 const modules: readonly PluginModule[] = [
   ...[memory, x86, pc, boot, console, virtio, virtioBlock, virtioConsole, vga, allocator, swap],
-  ...[bt, shadowMmu, balloon, pageSharing, taxAllocator],
+  ...[bt, shadowMmu, adaptiveBt, balloon, pageSharing, taxAllocator],
   ...[clockVictims, lruVictims, mom, ksmScan],
   ...[symbols, trace, debug, singleStep],
 ];
@@ -49,7 +50,7 @@ export const builtinPlugins: readonly Plugin[] = modules.map((module) => module.
  * Enhanced plugins that are loaded only when named: by measurement (bench/engines.bench.ts), machines are faster without them
  * on the whole, and faster with them where a guest changes address spaces far more often than page tables.
  */
-const onlyWhenNamed: ReadonlySet<string> = new Set([shadowMmu.default.name]);
+const onlyWhenNamed: ReadonlySet<string> = new Set([shadowMmu.default.name, adaptiveBt.default.name]);
 
 /** The event tokens of core and of the plugins, with their owners. */
 export function declaredTokens(): { owner: string; token: EventToken }[] {

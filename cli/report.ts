@@ -4,6 +4,7 @@
 import type { Host, Vm } from "../core/mod.ts";
 import * as allocator from "../plugins/allocator/mod.ts";
 import * as memory from "../plugins/memory/mod.ts";
+import { hotSitesOf, type NamedSite } from "./hot_sites.ts";
 
 /** Memory of one VM in MiB. Fields of mechanisms that are not loaded are absent. */
 export interface VmMemoryReport {
@@ -41,6 +42,8 @@ export interface RunReport {
   readonly vms: readonly VmReport[];
   /** Counters and gauges by plugin. */
   readonly plugins: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Instructions whose plain accesses trapped, the hottest first, where adaptive-bt is loaded. */
+  readonly hotSites?: readonly NamedSite[];
 }
 
 /** The state of a run as it stands. */
@@ -55,6 +58,7 @@ export function makeReport(host: Host, wallSeconds: number): RunReport {
     host: { memory: { ...host.service(memory.report).host(), state: allocationOf(host)?.state } },
     vms,
     plugins,
+    hotSites: hotSitesOf(host),
   };
 }
 

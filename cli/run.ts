@@ -46,6 +46,12 @@ export const runOptions: readonly OptionSpec[] = [
   { name: "timeout", value: "SECONDS", help: "end after so much wall time, with status 124" },
   { name: "until", value: "TEXT", help: "end when the console shows TEXT; status 124 if it never does" },
   { name: "stats", value: "FILE.json", help: "write statistics" },
+  {
+    name: "hot-sites",
+    value: "N",
+    implied: "20",
+    help: "print the N instructions whose plain accesses trapped most, by symbol; default 20; needs adaptive-bt",
+  },
   { name: "series", value: "FILE.csv", help: "write samples over host time" },
   { name: "every", value: "SECONDS", help: "host time between samples of --series; default 1" },
   { name: "state-hash", value: "N", help: "print a line `state-hash STEPS HASH` every N steps on stderr" },
@@ -124,6 +130,12 @@ export async function runConfig(config: Config, given: Given, folder: string): P
   const tools = debuggingPlugins(debugging).map(asUse);
   const chosen = choosePlugins(await choices(config, given, folder), without);
   const plugins = [...chosen.filter((use) => !tools.some((tool) => tool.plugin === use.plugin)), ...tools];
+  if (given.has("hot-sites")) {
+    if (!plugins.some(({ plugin }) => plugin.name === "adaptive-bt")) {
+      throw new InputError("option --hot-sites: needs plugin adaptive-bt; add it to --plugins");
+    }
+    if (!plugins.some(({ plugin }) => plugin.name === "symbols")) plugins.push(asUse("symbols"));
+  }
   const perHost = new Map<string, Record<string, unknown>>(), perVm: Record<string, Record<string, unknown>> = {};
   for (const [name, options] of sets) {
     const plugin = plugins.find((use) => use.plugin.name === name)?.plugin;
@@ -192,6 +204,7 @@ export async function runConfig(config: Config, given: Given, folder: string): P
     timeoutSeconds: given.seconds("timeout"),
     until: given.text("until") || undefined,
     statsPath,
+    hotSites: given.integer("hot-sites", 1),
     seriesPath,
     everySeconds: given.seconds("every"),
     stateHashEvery: given.integer("state-hash", 1),

@@ -6,6 +6,7 @@ import * as console from "../plugins/console/mod.ts";
 import * as vga from "../plugins/vga/mod.ts";
 import { setImmediate } from "node:timers";
 import type { DebuggingTools } from "./debugging.ts";
+import { hotSitesTable } from "./hot_sites.ts";
 import { makeReport, SeriesRecorder } from "./report.ts";
 import { InputPump } from "./stdin.ts";
 import { writeUserFile } from "./files.ts";
@@ -23,6 +24,8 @@ export interface SessionOptions {
   /** Console text that ends the run. */
   readonly until?: string;
   readonly statsPath?: string;
+  /** Print the table of so many hot sites. */
+  readonly hotSites?: number;
   readonly seriesPath?: string;
   /** Host time between samples of the series. */
   readonly everySeconds?: number;
@@ -270,7 +273,8 @@ class Session {
   }
 
   async #writeResults(wallSeconds: number): Promise<void> {
-    const { statsPath, seriesPath } = this.options;
+    const { statsPath, seriesPath, hotSites } = this.options;
+    if (hotSites !== undefined) writeStderr(hotSitesTable(this.host, hotSites));
     if (statsPath !== undefined) {
       const report = makeReport(this.host, wallSeconds);
       await writeUserFile(statsPath, "statistics", JSON.stringify(report, undefined, 2) + "\n");

@@ -33,11 +33,6 @@ const VGA_BIOS = "/usr/share/seabios/vgabios-stdvga.bin";
 export const engines: readonly Engine[] = [
   ours("bt", "Ballast's translator", []),
   ours("interpreter", "Ballast's interpreter", ["none"]),
-  // The memory-management plugins, named one by one, whatever the default is.
-  ours("flush", "bt without shadow-mmu", ["bt"]),
-  ours("shadow", "bt with shadow-mmu", ["bt", "shadow-mmu"]),
-  ours("shadow-traced", "shadow-mmu that drops no trace", ["bt", "shadow-mmu", "shadow-mmu.dropAfter=0"]),
-  ours("shadow-eager", "shadow-mmu that fills eagerly", ["bt", "shadow-mmu", "shadow-mmu.eagerFill=true"]),
   {
     name: "v86",
     summary: "npm v86, its JIT",
@@ -63,6 +58,15 @@ export const engines: readonly Engine[] = [
       ...["-display", "none", "-monitor", "none", "-serial", "stdio", "-net", "none", "-no-reboot"],
     ],
   },
+  // The memory-management plugins, named one by one, whatever the default is.
+  ours("flush", "bt without shadow-mmu", ["bt"]),
+  ours("shadow", "bt with shadow-mmu", ["bt", "shadow-mmu"]),
+  ours("shadow-traced", "shadow-mmu that drops no trace", ["bt", "shadow-mmu", "shadow-mmu.dropAfter=0"]),
+  ours("shadow-adaptive", "shadow-mmu and adaptive-bt", ["bt", "shadow-mmu", "adaptive-bt"]),
+  ours("traced-adaptive", "the same, dropping no trace", [
+    ...["bt", "shadow-mmu", "shadow-mmu.dropAfter=0", "adaptive-bt"],
+  ]),
+  ours("shadow-eager", "shadow-mmu that fills eagerly", ["bt", "shadow-mmu", "shadow-mmu.eagerFill=true"]),
 ];
 
 /** `plugins` as ballast_linux.ts takes them. */

@@ -108,6 +108,15 @@ export class TranslationCache {
     return entry?.eip === eip ? entry : undefined;
   }
 
+  /** The regions that hold the instruction at a linear address; and the machine addresses at which each is entered. */
+  holding(eip: number): { readonly fragment: Fragment; readonly starts: readonly number[] }[] {
+    const holds = ({ spans }: Fragment) => spans.some((span) => ((eip - span.eip) >>> 0) < span.bytes);
+    return [...this.#fragments].filter(holds).map((fragment) => {
+      const { spans, entries } = fragment;
+      return { fragment, starts: entries.map((index) => (spans[index].mpn << 12) | (spans[index].eip & 0xfff)) };
+    });
+  }
+
   /** Whether anything is translated from a frame. */
   hasPage(mpn: number): boolean {
     return this.#pages.has(mpn);

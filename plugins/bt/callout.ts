@@ -14,11 +14,15 @@ import {
   type Processor,
   state as S,
 } from "../x86/mod.ts";
+import type { ObservePort } from "../../core/mod.ts";
+import type { SiteTrap, TrapCause } from "./adaptation.ts";
 import * as L from "./layout.ts";
 import type { TranslatorStatistics } from "./statistics.ts";
 import type { ExitSites } from "./emit/exit_sites.ts";
 import { completeExit, type ExitSite } from "./emit/exits.ts";
 
+/** Causes by `Missed`. */
+const CAUSES = [undefined, "page-table", "device"] as const satisfies readonly (TrapCause | undefined)[];
 /** What a call-out returns to emitted code: chain to EIP; leave, everything is complete. */
 const GO_ON = 0, LEAVE = 1;
 /** The mode that code is translated for. */
@@ -31,6 +35,8 @@ const PAGE_BYTES = 4096;
 export class CallOuts {
   /** The processor that runs in translated code. */
   cpu: Processor | undefined;
+  /** What the last access that missed for good trapped for, while somebody listens and until he is told. */
+  missedFor: TrapCause | undefined;
   /** Whether translated code was last left by a call-out. Whoever looks at it clears it. */
   hasLeft = false;
   readonly #numbers: Float64Array;
@@ -46,6 +52,7 @@ export class CallOuts {
     /** Whether an access to device memory is called out for. */
     readonly forDevices: boolean,
     readonly statistics: TranslatorStatistics,
+    readonly siteTrapped: ObservePort<SiteTrap>,
   ) {
     this.#numbers = new Float64Array(words.buffer, words.byteOffset, words.length >> 1);
   }
@@ -89,12 +96,23 @@ export class CallOuts {
   }
 
   /** An access has missed for good: takes note where it is the device memory that lies there that it means. */
-  noteMiss(cpu: Processor, linear: number): void {
-    if (!this.forDevices) return;
-    const { data } = cpu.mmu, index = data.index(linear);
-    // The guest's tables have it, and it is no RAM.
-    const isDevice = data.hits(index, linear) && data.host[cpu.bank + index * 4] !== data.page[index];
-    this.words[L.DEVICE_MISS >> 2] = isDevice ? 1 : 0;
+  noteMiss({ mmu }: Processor): void {
+    const cause = CAUSES[mmu.missed];
+    this.missedFor = this.isWatched ? cause : undefined;
+    if (this.forDevices) this.words[L.DEVICE_MISS >> 2] = cause === "device" ? 1 : 0;
+  }
+
+  /** Tells of the trap that the last miss has led to, if it is one of a site's. */
+  tellTrap(cpu: Processor, eip: number): void {
+    const cause = this.missedFor;
+    if (cause === undefined) return;
+    this.missedFor = undefined;
+    if (this.isWatched) this.siteTrapped.emit({ processor: cpu, eip, cause });
+  }
+
+  /** Whether somebody listens to traps of sites. */
+  get isWatched(): boolean {
+    return this.siteTrapped.active;
   }
 
   /**
@@ -112,6 +130,7 @@ export class CallOuts {
     if (status > 0) {
       words[L.DEVICE_MISS >> 2] = 0;
       this.statistics.deviceCallouts++;
+      this.tellTrap(cpu, site.eip);
     } else this.statistics.noteEmulated(site);
     // A step has been taken for the instruction that a site names, and for no other.
     const isUnnamed = status < 0 && site.instruction === undefined;

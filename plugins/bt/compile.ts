@@ -10,6 +10,7 @@ import { emitPop, emitPush } from "./emit/stack.ts";
 import { x87Frames } from "./emit/x87_frames.ts";
 import { X87Stack } from "./emit/x87_stack.ts";
 import type { Component, Loop } from "./flow.ts";
+import type { AdaptedSite } from "./adaptation.ts";
 import * as L from "./layout.ts";
 import { COUNT_SHIFT, countEntry, ENTRY_SHIFT, pushEntry, REGION_TYPE, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
 import { crossesPage, type Region, type Unit } from "./units.ts";
@@ -25,6 +26,8 @@ export interface Placement {
   readonly slot: number;
   /** Whether it goes on to other translations by itself. */
   readonly chains?: boolean;
+  /** The specialised form of the instruction at an EIP, if it has one. */
+  readonly adaptedAt?: (eip: number) => AdaptedSite | undefined;
 }
 
 /**
@@ -70,7 +73,7 @@ class RegionCompiler {
     readonly placement: Placement,
     sites: ExitSites,
   ) {
-    this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites);
+    this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites, placement.adaptedAt);
     this.#bank = placement.mode & L.MODE_USER ? L.INSTRUCTION_BANK_BYTES : 0;
     this.#isEntry = new Set(region.entries);
     const x87 = x87Frames(region);
@@ -250,8 +253,10 @@ class RegionCompiler {
         e.exitInstruction();
         f.end();
       }
-      if (emit !== undefined) emit(e, instruction);
-      else return this.#ending(unit, instruction, follows);
+      if (emit !== undefined) {
+        emit(e, instruction);
+        e.endInstruction();
+      } else return this.#ending(unit, instruction, follows);
     }
     if (unit.ending === "next" && unit.next !== undefined) return this.#goTo(unit.next, follows, unit.offset);
     if (unit.ending === "emulate") return;

@@ -7,6 +7,7 @@ import type { Block, Interpreter } from "../x86/mod.ts";
 import type { ObservePort, Vm } from "../../core/mod.ts";
 import { type Entry, type Fragment, TranslationCache } from "./cache.ts";
 import { CallOuts, noteState, syncLevel, TRANSLATED_MODE } from "./callout.ts";
+import { Adaptations, type SiteTrap } from "./adaptation.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import { Exit } from "./emit/emitter.ts";
@@ -83,6 +84,8 @@ interface RegionPlan {
   readonly parts: readonly Fragment[];
 }
 
+/** Entries of a block that make it hot whatever the threshold is. */
+const HOT_AT_ONCE = 1 << 30;
 /** A page whose code keeps changing is not translated again until it has been left alone for this many entries. */
 const REWRITE_PENALTY = 16, MOST_REWRITES = 64;
 
@@ -96,6 +99,7 @@ export class Translator {
   /** What the runtime modules export. */
   #runtime: WebAssembly.Exports = {};
   readonly #callOuts: CallOuts;
+  readonly adaptations: Adaptations;
   readonly #choose: SensitiveChoice;
   /** Runs the region that a word of the jump cache names; gives its exit status. */
   readonly #enter: (word: number) => number;
@@ -116,6 +120,7 @@ export class Translator {
     readonly processorOf: (vm: Vm) => Processor,
     readonly options: TranslatorOptions,
     readonly translated: ObservePort<Translation>,
+    siteTrapped: ObservePort<SiteTrap>,
   ) {
     this.#machinePages = machine.buffer.byteLength / 65536;
     this.#area = bytes.length;
@@ -123,7 +128,16 @@ export class Translator {
     this.statistics = new TranslatorStatistics(options.unitInstructions);
     this.cache = new TranslationCache(this.#words, this.sites, options.cacheKib * 1024, this.statistics);
     const callsOutForDevices = options.forms.mmio === "callout";
-    this.#callOuts = new CallOuts(this.#words, this.sites, interpreter, callsOutForDevices, this.statistics);
+    this.#callOuts = new CallOuts(
+      this.#words,
+      this.sites,
+      interpreter,
+      callsOutForDevices,
+      this.statistics,
+      siteTrapped,
+    );
+    const discarded = () => this.statistics.invalidated;
+    this.adaptations = new Adaptations(this.#words, this.#area, this.#callOuts, (eip) => this.#forget(eip), discarded);
     this.#choose = sensitiveChoice(options.forms);
     this.#stepsToLook = this.#stepsBetweenLooks();
     const functions = Object.entries(RUNTIME).map(([exported, body]) => {
@@ -183,7 +197,10 @@ export class Translator {
       statistics.exits[site.status]++;
       if (site.status === Exit.emulate) this.#emulate(cpu, site);
       // A region may leave for the interpreter at the very deadline.
-      else if (site.status === Exit.interpret && clock.steps < clock.deadlineSteps) this.#interpret(cpu);
+      else if (site.status === Exit.interpret) {
+        callOuts.tellTrap(cpu, site.eip);
+        if (clock.steps < clock.deadlineSteps) this.#interpret(cpu);
+      }
     }
     this.#stepsToLook -= clock.steps - startedAt;
   }
@@ -200,6 +217,20 @@ export class Translator {
 
   addLines(mpn: number, lines: [number, number]): void {
     this.cache.addLines(mpn, lines);
+  }
+
+  /** Forgets the translations of an instruction, to be made anew as soon as they are entered. */
+  #forget(eip: number): void {
+    for (const { fragment, starts } of this.cache.holding(eip)) {
+      this.cache.forget(fragment);
+      this.statistics.retranslated++;
+      for (const address of starts) {
+        const block = this.interpreter.blocks.find(address, fragment.mode & ~L.MODE_USER);
+        if (block === undefined) continue;
+        block.isTranslated = false;
+        block.entries = HOT_AT_ONCE;
+      }
+    }
   }
 
   /** Interprets one block, or what of it the deadline allows. */
@@ -387,7 +418,13 @@ export class Translator {
     const { units, entries } = region;
     if (units.length === 0 || units[0].instructions.length === 0) return undefined;
     const slot = cache.takeSlot();
-    const body = compileRegion(region, { linearPage, mode, slot, chains: this.options.chaining }, this.sites);
+    const body = compileRegion(region, {
+      linearPage,
+      mode,
+      slot,
+      chains: this.options.chaining,
+      adaptedAt: this.adaptations.at,
+    }, this.sites);
     const sites = this.sites.takeAdded();
     const module = this.#encode([{ type: REGION_TYPE, body, slot }], IMPORTS.slice(0, body.callees));
     const emittedBytes = module.length;
@@ -443,6 +480,8 @@ export class Translator {
       table: this.cache.table,
       miss: this.#miss,
       callOut: this.#callOuts.call,
+      adaptedMiss: this.adaptations.miss,
+      afterAccess: this.adaptations.after,
       known: this.#known,
       ...this.#runtime,
     };
@@ -481,7 +520,7 @@ export class Translator {
     if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0)) return -1;
     syncLevel(cpu);
     const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
-    if (address === -1) this.#callOuts.noteMiss(cpu, linear);
+    if (address === -1) this.#callOuts.noteMiss(cpu);
     // Filling the page may have ended the turn: memory was short, or a disk failed.
     const { clock } = cpu.vm;
     return clock.deadlineSteps <= clock.steps ? -1 : address;

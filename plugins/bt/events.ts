@@ -1,6 +1,7 @@
 // Events of the binary translator, for whoever looks at it: tests, statistics, the command `inspect`.
 
-import { observe } from "../../core/mod.ts";
+import { observe, service } from "../../core/mod.ts";
+import type { Sites, SiteTrap } from "./adaptation.ts";
 import type { Region } from "./units.ts";
 import type { FunctionBody } from "./wasm.ts";
 
@@ -19,3 +20,11 @@ export interface Translation {
 
 /** Emitted once per translation, at the moment it is installed, and only while somebody listens. */
 export const translated = observe<Translation>("bt.translated");
+
+/**
+ * An instruction that is no sensitive one has left the translation cache, or called out of it, because of the memory that it
+ * accesses. Emitted only while somebody listens.
+ */
+export const siteTrapped = observe<SiteTrap>("bt.siteTrapped");
+/** Forms of such instructions (adaptation.ts). */
+export const sites = service<Sites>("bt.sites");

@@ -36,6 +36,9 @@ export const OBSERVED = 1076;
 /** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
 export const PORTS = 1088, PORT_ENTRIES = 16;
 
+/** Not zero where the instruction of an adapted site has to be completed (adaptation.ts); in place of a device's register. */
+export const AFTER_ACCESS = 1284, SCRATCH = 1288;
+
 const BYTES_PER_ENTRY = 16;
 /** Both banks of the data TLB's host half, then those of the instruction TLB. */
 export const DATA_TLB = 4096, DATA_BANK_BYTES = Mmu.ENTRIES * BYTES_PER_ENTRY;
@@ -48,6 +51,8 @@ export const JUMP_CACHE = 73728, JUMP_CACHE_ENTRIES = 8192;
 export const ENTRIES = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16, TABLE_SLOTS = 1 << 15;
 /** And where its region was last left to: an EIP. */
 export const LEFT_TO = ENTRIES + TABLE_SLOTS * 4;
+/** By number of an adapted site: accesses to plain memory since it was adapted (adaptation.ts). */
+export const ADAPTED_COUNTS = LEFT_TO + TABLE_SLOTS * 4, ADAPTED_SITES = 1024;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
 export const HYPERVISOR_BYTES = 524288;
 

@@ -6,9 +6,10 @@ import * as memory from "../memory/mod.ts";
 import * as x86 from "../x86/mod.ts";
 import { type Form, SENSITIVE_CLASSES, type SensitiveClassName, sensitiveClassNames } from "./emit/sensitive.ts";
 import { Translator } from "./engine.ts";
-import { translated } from "./events.ts";
+import { sites, siteTrapped, translated } from "./events.ts";
 import { type StatisticName, STATISTICS } from "./statistics.ts";
 
+export type { AdaptedSite, Sites, SiteTrap, SiteUse, TrapCause } from "./adaptation.ts";
 export * from "./events.ts";
 export * from "./inspect.ts";
 export {
@@ -48,7 +49,9 @@ export default definePlugin({
       service(x86.processor),
       { ...options, forms: options },
       port(translated),
+      port(siteTrapped),
     );
+    provide(sites, translator.adaptations);
     provide(x86.engine, translator);
     for (const [name, [unit]] of Object.entries(STATISTICS)) {
       stats.gauge(name, unit, () => translator.figures[name as StatisticName]);

@@ -21,6 +21,7 @@ export class TranslatorStatistics {
   emittedBytes = 0;
   invalidated = 0;
   evicted = 0;
+  retranslated = 0;
   sharedRegions = 0;
   sharedBytes = 0;
   interpretedSteps = 0;
@@ -78,6 +79,7 @@ export class TranslatorStatistics {
       cachedBytes: cache.emittedBytes,
       invalidated: this.invalidated,
       evicted: this.evicted,
+      retranslated: this.retranslated,
       sharedRegions: this.sharedRegions,
       sharedBytes: this.sharedBytes,
       interpretedSteps: this.interpretedSteps,
@@ -139,6 +141,7 @@ export const STATISTICS = {
   cachedBytes: ["bytes", "of modules in the translation cache now; `cacheKib` is their limit"],
   invalidated: ["regions", "discarded because their code was written to, or its frame taken"],
   evicted: ["regions", "discarded because the translation cache was full"],
+  retranslated: ["regions", "forgotten because the form of one of their instructions changed"],
   sharedRegions: ["regions", "that more than one VM has entered"],
   sharedBytes: ["bytes", "of modules that were not made again because another VM had made them"],
   groups: ["regions", "made of others that lead to each other"],

@@ -38,6 +38,9 @@ interface DeviceRange {
   readonly device: MemoryDevice;
 }
 
+/** What keeps an access from a machine address: a fault, a page's end or code; a trace alone; that a device lies there. */
+export const Missed = { other: 0, traced: 1, device: 2 } as const;
+
 /** Thrown out of an engine by a fetch from a page of `Mmu.setFetchStops`: a signal; the state is as before the instruction. */
 export class FetchStop {}
 
@@ -57,6 +60,8 @@ export class Mmu {
   #fetchStops: ReadonlySet<number> = new Set();
   /** Whether a fetch from the pages of `setFetchStops` comes back to who set them. */
   stopsFetches = false;
+  /** Why `hostAddress` last had none. */
+  missed: (typeof Missed)[keyof typeof Missed] = 0;
   /** By PPN: whether the keeper wants to be told of stores to the page. Its own to set; see `dropWriteTags`. */
   readonly traced: Uint8Array;
   #keeper: TranslationKeeper | undefined;
@@ -268,6 +273,7 @@ export class Mmu {
    * memory, code, a page's end, a fault.
    */
   hostAddress(linear: number, size: number, isWrite: boolean, bank: number): number {
+    this.missed = Missed.other;
     if ((linear & 0xfff) + size > 4096) return -1;
     const index = this.#translate(this.data, linear, isWrite, bank);
     // The interpreter comes to the same fault, raises it at the exact instruction and tells it.
@@ -276,8 +282,39 @@ export class Mmu {
     const address = (host[entry + 1] + linear) | 0;
     if (host[entry + (isWrite ? 2 : 0)] === page) return address;
     // Data beside code in a frame: this store may go on, the next one asks again.
-    if (!isWrite || host[entry] !== page || this.traced[this.data.ppn[index]] !== 0) return -1;
-    return this.code.isData(address >>> 12, address & 0xfff, size) ? address : -1;
+    if (host[entry] !== page) this.missed = Missed.device;
+    else if (isWrite && this.code.isData(address >>> 12, address & 0xfff, size)) {
+      if (this.traced[this.data.ppn[index]] === 0) return address;
+      this.missed = Missed.traced;
+    }
+    return -1;
+  }
+
+  /**
+   * Machine address for a store to a traced page where `hostAddress` would have nothing to do but to keep it back; otherwise
+   * -1. `wasStored` is to be called for it.
+   */
+  tracedAddress(linear: number, size: number, bank: number): number {
+    const { data } = this, index = data.index(linear), entry = bank + index * 4;
+    const page = linear & 0xfffff000, needed = Right.write | Right.dirty;
+    if (data.host[entry] !== page || ((linear + size - 1) & 0xfffff000) !== page) return -1;
+    if ((data.rights[index] & needed) !== needed || this.traced[data.ppn[index]] === 0) return -1;
+    if (this.code.hasCode[data.host[entry + 3]] !== 0 || !this.memory.isWritable(data.ppn[index])) return -1;
+    return (data.host[entry + 1] + linear) | 0;
+  }
+
+  /** The PPN that the data TLB has for a linear address. */
+  ppnOf(linear: number): number {
+    return this.data.ppn[this.data.index(linear)];
+  }
+
+  /** A store by such an address has been made, or is about to be, where `looksAtStores` is not set. */
+  wasStored(ppn: number, offset: number, size: number): void {
+    if (this.traced[ppn] !== 0) this.#keeper?.stored(ppn, offset, size);
+  }
+
+  get looksAtStores(): boolean {
+    return this.#keeper?.looksAtStores === true;
   }
 
   /** Translates every page of a range of up to a page in size, raising what an access would. */

@@ -26,7 +26,7 @@ export type { Operation } from "./interpreter/operation.ts";
 export { Mmu } from "./mmu.ts";
 export { describeCode, describeRegisters, describeState } from "./registers.ts";
 export { type CodeLine, disassemble, disassembleAt, type NameOf } from "./disassembler.ts";
-export { FetchStop } from "./mmu.ts";
+export { FetchStop, Missed } from "./mmu.ts";
 export { KeptEntries } from "./kept_entries.ts";
 export { Right, Tlb } from "./tlb.ts";
 export * from "./instruction.ts";

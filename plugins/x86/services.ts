@@ -64,6 +64,8 @@ export interface CpuidResult {
  * then it is part of the machine as the TLB is, the same under every engine. Of global entries it is not told.
  */
 export interface TranslationKeeper {
+  /** Whether `stored` looks at what was stored; otherwise it may be called just before the store. */
+  readonly looksAtStores: boolean;
   /** CR3 was loaded: whatever is left in the TLBs, or put there, must agree with the guest's tables, or be global. */
   rootLoaded(): void;
   /** Paging has changed: every translation is void, global or not, and leaves the TLBs after this. */

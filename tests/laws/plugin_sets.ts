@@ -4,6 +4,7 @@
 import { definePlugin, type Plugin, type PluginUse, turnEnded, type Vm, vmExited } from "../../core/mod.ts";
 import allocator from "../../plugins/allocator/mod.ts";
 import * as bt from "../../plugins/bt/mod.ts";
+import adaptiveBt from "../../plugins/adaptive-bt/mod.ts";
 import clockVictims from "../../plugins/clock-victims/mod.ts";
 import * as console from "../../plugins/console/mod.ts";
 import balloon from "../../plugins/balloon/mod.ts";
@@ -165,6 +166,12 @@ const quickly = { sampleSeconds: 0.5e-3, rebalanceSeconds: 1e-3 } as const;
 const allocatorBy = (options: Readonly<Record<string, unknown>>): PluginUse => ({ plugin: allocator, options });
 
 const meddlers = { listeners, sampling, sharing, swapping, stealing, pressing } as const;
+/** Adapts every instruction at its second trap, and back as soon as it may. */
+const hastily = (): PluginUse => ({
+  plugin: adaptiveBt,
+  options: { threshold: 2, innocentAfter: 50, mostAdaptations: 20, reviewMs: 1 },
+});
+
 /** Policies, each of them where it is asked. */
 const policies = { "clock-victims": clockVictims, "lru-victims": lruVictims } as const;
 
@@ -203,8 +210,8 @@ export const pluginSets: readonly PluginSet[] = [
   { name: "bt and page-sharing", plugins: () => [bt.default, pageSharingBy({})] },
   { name: "shadow-mmu", plugins: () => [shadowMmu], reference: "shadow-mmu" },
   {
-    name: "bt, shadow-mmu and all of these",
-    plugins: () => [bt.default, shadowMmu, ...Object.values(meddlers).map((make) => make())],
+    name: "bt, shadow-mmu, adaptive-bt and all of these",
+    plugins: () => [bt.default, shadowMmu, hastily(), ...Object.values(meddlers).map((make) => make())],
     reference: "shadow-mmu",
   },
   {

@@ -5,7 +5,8 @@
 import { FS, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
-import { AUX, MISS } from "./imports.ts";
+import { type AdaptedSite, packAccess } from "../adaptation.ts";
+import { ADAPTED_MISS, AFTER_ACCESS, AUX, MISS } from "./imports.ts";
 import { ExitSites } from "./exit_sites.ts";
 import type { ExitSite } from "./exits.ts";
 import { type FlagKind, flagWord, KIND_MASK, STEP_BIT, STORED_WORD, SUB_WORD } from "./flag_kinds.ts";
@@ -103,7 +104,17 @@ export class Emitter {
   /** EIP of what follows the last MMX instruction: directly after one, the x87 registers are in MMX use (simd_mmx.ts). */
   mmxEnd: number | undefined;
 
-  constructor(readonly f: FunctionBody, readonly dataBank: number, readonly sites = new ExitSites()) {
+  /** The specialised form that the present instruction has, and whether it has made use of it. */
+  #adapted: AdaptedSite | undefined;
+  #hasAdapted = false;
+
+  constructor(
+    readonly f: FunctionBody,
+    readonly dataBank: number,
+    readonly sites = new ExitSites(),
+    /** The specialised form of the instruction at an EIP, if it has one. */
+    readonly adaptedAt: (eip: number) => AdaptedSite | undefined = () => undefined,
+  ) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
     this.#flagLocals = [0, 1].map(() => [f.local(I32), f.local(I32), f.local(I32)]);
   }
@@ -117,6 +128,19 @@ export class Emitter {
     for (const pool of this.#temporaries.values()) pool.used = 0;
     this.#restart = this.#next;
     this.#next = undefined;
+    // One that is fused with the instruction before it has no boundary before it to leave at.
+    this.#adapted = this.#restart === undefined ? this.adaptedAt(eip) : undefined;
+    this.#hasAdapted = false;
+  }
+
+  /** Ends an instruction after which its unit goes on: what its adapted access left to be done is done. */
+  endInstruction(): void {
+    if (!this.#hasAdapted) return;
+    const { f } = this;
+    f.constant(0).memory(Access.i32Load, HYPERVISOR, L.AFTER_ACCESS).unlikely().if();
+    f.constant(0).call(AFTER_ACCESS).if();
+    this.exitAt({ eip: this.nextEip, incomplete: this.incomplete - 1, status: Exit.yield, flags: this.flags });
+    f.end().end();
   }
 
   /**
@@ -249,10 +273,18 @@ export class Emitter {
     if (last > 0) f.constant(last).op(Op.i32Add);
     f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
     f.likely().if(I32);
+    const adapted = this.#adapted?.isWrite === isWrite ? this.#adapted : undefined;
+    if (adapted !== undefined) this.#countInnocent(adapted);
     (isWrite ? low : high)();
     f.get(linear).op(Op.i32Add);
     f.else();
-    f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).tee(machine).constant(-1).op(Op.i32Eq);
+    if (adapted === undefined) f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS);
+    else {
+      this.#hasAdapted = true;
+      f.constant(0).get(BUDGET).memory(Access.i32Store, HYPERVISOR, L.BUDGET);
+      f.get(linear).constant(packAccess(adapted, bits / 8, isWrite, this.incomplete)).call(ADAPTED_MISS);
+    }
+    f.tee(machine).constant(-1).op(Op.i32Eq);
     f.unlikely().if();
     this.exitInstruction();
     f.end();
@@ -285,6 +317,13 @@ export class Emitter {
     f.end();
     f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + this.dataBank + L.TLB_ADDEND).get(linear);
     f.op(Op.i32Add);
+  }
+
+  /** Counts an access of an adapted site to plain memory. */
+  #countInnocent({ index }: AdaptedSite): void {
+    const { f } = this, at = L.ADAPTED_COUNTS + index * 4;
+    f.constant(0).constant(0).memory(Access.i32Load, HYPERVISOR, at).constant(1).op(Op.i32Add);
+    f.memory(Access.i32Store, HYPERVISOR, at);
   }
 
   /** Pops a machine address and pushes the value there, zero-extended. */

@@ -21,6 +21,8 @@ export const IMPORTS: readonly FunctionImport[] = [
   { name: "systemExit", type: UNARY },
   { name: "aux", type: QUATERNARY },
   { name: "verifyWritable", type: UNARY },
+  { name: "adaptedMiss", type: BINARY },
+  { name: "afterAccess", type: UNARY },
   ...x87Imports(X87_TYPE),
 ];
 
@@ -36,5 +38,7 @@ export const Helper = { loadSegment: 3, interrupt: 4, interruptReturn: 5, system
 export const AUX = 8;
 /** A selector to 0 where VERW sets ZF, or 1, to emulate it (transfers.ts). */
 export const VERIFY_WRITABLE = 9;
+/** Of adapted sites: as MISS; and 0 to complete the instruction's access, to whether to leave after it (adaptation.ts). */
+export const ADAPTED_MISS = 10, AFTER_ACCESS = 11;
 /** The first of the x87 routines (x87_runtime.ts). */
 export const X87_ROUTINES = IMPORTS.findIndex(({ type }) => type === X87_TYPE);
