@@ -47,8 +47,8 @@ const modules: readonly PluginModule[] = [
 export const builtinPlugins: readonly Plugin[] = modules.map((module) => module.default);
 
 /**
- * Enhanced plugins that are loaded only when named: by measurement (bench/engines.bench.ts), machines are faster without them
- * on the whole, and faster with them where a guest changes address spaces far more often than page tables.
+ * Enhanced plugins that are loaded only when named: they change Linux's process workloads by less than one run differs from
+ * the next (bench/engines.bench.ts), so that the plainer machine is the default.
  */
 const onlyWhenNamed: ReadonlySet<string> = new Set([shadowMmu.default.name, adaptiveBt.default.name]);
 
