@@ -45,6 +45,7 @@ export class LinuxSession {
   #text = "";
   #wanted: string | undefined;
   #endSteps = Infinity;
+  #sampleSteps = Infinity;
   readonly #started = process.cpuUsage();
   readonly #startedMs = performance.now();
 
@@ -110,6 +111,12 @@ export class LinuxSession {
     await this.run(breathe);
   }
 
+  /** From now on takes samples so many steps apart; Infinity: none but those asked for. */
+  sampleEvery(steps: number): void {
+    this.#sampleSteps = steps;
+    this.vm.checkpointEvery(Math.min(steps, Number.MAX_SAFE_INTEGER));
+  }
+
   /** Takes a sample now. */
   sample(): Sample {
     const figures = this.host.plugins.loaded.get("bt")?.stats.snapshot() ?? {};
@@ -128,7 +135,7 @@ export class LinuxSession {
 
   #take(vm: Vm): void {
     this.#vm = vm;
-    vm.checkpointEvery(this.options.sampleSteps ?? Number.MAX_SAFE_INTEGER);
+    this.sampleEvery(this.options.sampleSteps ?? Infinity);
   }
 
   #watcher() {
@@ -143,7 +150,7 @@ export class LinuxSession {
           vm.clock.endTurn();
         });
         on(vmCheckpoint, (vm) => {
-          if (vm.clock.steps % (this.options.sampleSteps ?? Infinity) === 0) this.sample();
+          if (vm.clock.steps % this.#sampleSteps === 0) this.sample();
           if (vm.clock.steps >= this.#endSteps) vm.clock.endTurn();
         });
       },

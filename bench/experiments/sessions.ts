@@ -4,7 +4,7 @@
 /** A shell that counts and forks, without another program. */
 export const SHELL_LOOP = "i=0; while [ $i -lt 1500 ]; do i=$((i+1)); done; echo $i";
 /** A change of phase: compression, sorting and text. */
-export const TOOLS = "gzip -c /bin/busybox | wc -c; seq 1500 | sort -rn | tail -1";
+export const TOOLS = "head -c 90000 /bin/busybox | gzip | wc -c; seq 600 | sort -rn | tail -1";
 
 /** One session of many parts. */
 export const SESSION = [

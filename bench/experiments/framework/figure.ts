@@ -89,6 +89,7 @@ export async function drawFigure(figure: Figure): Promise<string> {
       data: panel.categories,
       ...axisOption(panel.x, 28),
       splitLine: { show: false },
+      ...(panel.categories === undefined ? {} : { axisLabel: categoryLabel(panel.categories.length) }),
     })),
     yAxis: figure.panels.map((panel, i) => ({ gridIndex: i, type: scaleOf(panel.y), ...axisOption(panel.y, 44) })),
     series: figure.panels.flatMap((panel, i) => panel.series.map((series, at) => seriesOption(panel, series, i, at))),
@@ -96,6 +97,11 @@ export async function drawFigure(figure: Figure): Promise<string> {
   const svg = chart.renderToSVGString();
   chart.dispose();
   return svg;
+}
+
+/** Every category has its name; many stand aslant. */
+function categoryLabel(count: number) {
+  return { fontSize: 11, color: "#222", interval: 0, rotate: count > 10 ? 35 : 0 };
 }
 
 function scaleOf({ isLogarithmic }: Axis): "log" | "value" {
