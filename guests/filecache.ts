@@ -22,6 +22,8 @@ import { startTimer, ticks, TIMER_HZ } from "./timer.ts";
 const PAGE_SHIFT = Math.log2(PAGE_SIZE), WORD_MASK = PAGE_SIZE / 4 - 1;
 /** A block's contents: one word, its number times an odd factor, throughout. */
 const PATTERN_FACTOR = 0x9e37_79b1;
+/** Blocks of different seeds are so many apart, which is more than a file has. */
+const OWN_BLOCKS = 2 ** 20;
 
 export const filecache = defineGuest({
   name: "filecache",
@@ -60,6 +62,11 @@ export const filecache = defineGuest({
       max: 8,
       describe: "a block is the least of so many random ones; 1: all are read alike",
     },
+    commonMib: {
+      default: MAX_POOL_MIB,
+      max: MAX_POOL_MIB,
+      describe: "MiB of the file, its first, that are alike whatever the seed is; the others depend on it",
+    },
     seconds: { default: 10, min: 1, describe: "seconds before it ends" },
     pagesPerPoll: { default: 2048, min: 1, describe: "most pages that go into the balloon or come out in a poll" },
     seed: { default: 1, describe: "seed of the order of pages and reads" },
@@ -85,7 +92,7 @@ export const filecache = defineGuest({
       const pages = poolPages(poolMib + POOL_OVERHEAD_MIB);
       balloonDriver(asm, { pages, pagesPerPoll, isBatched: true, allocate: "sparePage" });
       asm.section("routines", () => {
-        readRoutine(asm, options.skew, clients > 0);
+        readRoutine(asm, options);
         spareRoutine(asm, clients === 0);
         reportRoutine(asm);
         if (phases.length > 0) phaseRoutine(asm, phases.length);
@@ -155,13 +162,17 @@ function serveClients(asm: Assembler, diskBlocksPerTick: number): void {
   asm.label("serve").sti().call("readBlock").jmp("loop");
 }
 
-function readRoutine(asm: Assembler, skew: number, hasClients: boolean): void {
+function readRoutine(
+  asm: Assembler,
+  { skew, clients, commonMib, seed }: { skew: number; clients: number; commonMib: number; seed: number },
+): void {
+  const hasClients = clients > 0, commonBlocks = poolPages(commonMib);
   // readBlock: a block at random. The least of some numbers makes the first block the likeliest, the last the least.
   asm.align(16).label("readBlock").call("randomBlock").mov(esi, edx);
   for (let other = 2; other <= skew; other++) {
     asm.call("randomBlock").cmp(edx, esi).jae(`read.chosen${other}`).mov(esi, edx).label(`read.chosen${other}`);
   }
-  asm.imul(ebx, esi, PATTERN_FACTOR).mov(eax, cacheEntry).test(eax, eax);
+  asm.call("blockPattern").mov(eax, cacheEntry).test(eax, eax);
   asm.jz("read.miss").inc(hits).or(cacheEntry, REFERENCED).shr(eax, 1);
   // One word of the page is looked at, another one each time.
   asm.label("read.look").mov(ecx, hits).and(ecx, WORD_MASK).mov(edx, eax).shl(edx, PAGE_SHIFT);
@@ -170,7 +181,7 @@ function readRoutine(asm: Assembler, skew: number, hasClients: boolean): void {
   asm.ret().label("read.miss").inc(misses);
   if (hasClients) asm.dec(ready).inc(queued);
   asm.push(esi).call("sparePage").pop(esi).test(eax, eax).jz("read.done");
-  asm.imul(ebx, esi, PATTERN_FACTOR);
+  asm.call("blockPattern");
   if (hasClients) {
     // As by programmed I/O: into a buffer first, and from there into the cache.
     asm.push(eax).push(esi).mov(eax, addr("diskBuffer")).shr(eax, PAGE_SHIFT).call("fillPage").pop(edx).pop(eax);
@@ -181,6 +192,10 @@ function readRoutine(asm: Assembler, skew: number, hasClients: boolean): void {
   asm.mov(ecx, cachedBlocks).mov(cachedBlock(ecx), esi).inc(cachedBlocks);
   if (hasClients) asm.jmp("read.look");
   asm.label("read.done").ret();
+
+  // blockPattern: what block esi holds, in ebx. The seed tells blocks apart that files have not in common.
+  asm.align(16).label("blockPattern").mov(ebx, esi).cmp(ebx, commonBlocks).jb("pattern.common");
+  asm.add(ebx, (seed * OWN_BLOCKS) | 0).label("pattern.common").imul(ebx, ebx, PATTERN_FACTOR).ret();
 
   asm.align(16).label("randomBlock").call("random").xor(edx, edx).div(blocks).ret();
 }
@@ -200,7 +215,7 @@ function spareRoutine(asm: Assembler, checksAll: boolean): void {
 
   // A block that goes must be whole, page eax of block esi; clients look at blocks often enough.
   asm.align(16).label("checkSpare");
-  if (checksAll) asm.imul(ebx, esi, PATTERN_FACTOR).jmp("checkPage");
+  if (checksAll) asm.call("blockPattern").jmp("checkPage");
   else asm.ret();
 }
 
