@@ -35,6 +35,11 @@ export interface Scene {
   readonly vms: readonly SceneVm[];
   readonly phases?: readonly Phase[];
   readonly untilSeconds: number;
+  /**
+   * Longest turn of a VM, in ms; default 1, so that a VM that sleeps most of the time is not kept from waking by one that never
+   * does. More is faster where many VMs are busy.
+   */
+  readonly quantumMs?: number;
   /** Host time between samples. */
   readonly sampleSeconds: number;
   /** More figures, taken with each sample and kept under their names. */
@@ -101,9 +106,7 @@ export interface SceneContext {
   breathe(done: number): Promise<void>;
 }
 
-const NS_PER_SECOND = 1e9;
-/** Short turns, so that a VM that sleeps most of the time is not kept from waking by one that never does. */
-const QUANTUM_NS = 1e6;
+const NS_PER_SECOND = 1e9, NS_PER_MS = 1e6, DEFAULT_QUANTUM_MS = 1;
 
 /** Runs a scene to its end. Throws InputError where a guest found its memory corrupt or a VM failed. */
 export async function runScene(scene: Scene, context: SceneContext): Promise<Recording> {
@@ -157,7 +160,7 @@ function setUp(scene: Scene, { seed, overrides, without }: SceneContext) {
   const host = createHost({
     memoryMib: scene.hostMib,
     seed,
-    quantumNs: QUANTUM_NS,
+    quantumNs: (scene.quantumMs ?? DEFAULT_QUANTUM_MS) * NS_PER_MS,
     plugins: chosen.filter((choice) => !without.includes(asUse(choice).plugin.name)),
     options: Object.fromEntries(Object.entries(options).filter(([name]) => !without.includes(name))),
   });
@@ -292,6 +295,7 @@ export function describeScene(scene: Scene): Readonly<Record<string, unknown>> {
     vms: scene.vms.map(({ guest, ...vm }) => ({ ...vm, guest: describeGuest(guest) })),
     phases: (scene.phases ?? []).map(({ atSeconds, does }) => ({ atSeconds, does })),
     untilSeconds: scene.untilSeconds,
+    quantumMs: scene.quantumMs ?? DEFAULT_QUANTUM_MS,
     sampleSeconds: scene.sampleSeconds,
   };
 }
