@@ -12,7 +12,7 @@ const MEMORY_MIB = 12, VIRTUAL_MIB = 16, WARM_SECONDS = 20;
 /** What the guest holds in all: its pages, its tables and its image. */
 const GUEST_HOLDS_MIB = 12.08;
 /** So short that the hypervisor knows the order in which pages were used nearly as well as the guest does. */
-const LOOK_SECONDS = 0.005;
+const LOOK_SECONDS = 0.01;
 const policies = ["random", "lru-victims"] as const;
 
 function scene(policy: (typeof policies)[number], overcommitPercent: number, seconds: number, skew: number): Scene {
@@ -21,9 +21,10 @@ function scene(policy: (typeof policies)[number], overcommitPercent: number, sec
   return {
     hostMib: 64,
     cpuMhz: 20,
+    // The policy first: at one time it looks before pages are taken.
     plugins: [
-      { plugin: pageCap, options: { capMib } },
       ...(policy === "random" ? [] : [{ use: policy, options: { lookSeconds: LOOK_SECONDS } }]),
+      { plugin: pageCap, options: { capMib } },
     ],
     vms: [{
       name: "guest",

@@ -5,7 +5,7 @@ import { definePlugin, z } from "../../core/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import * as swap from "../../plugins/swap/mod.ts";
 
-const PERIOD_NS = 10e6;
+const PERIOD_NS = 50e6;
 
 export default definePlugin({
   name: "page-cap",

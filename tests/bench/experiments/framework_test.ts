@@ -1,0 +1,82 @@
+// The parts of the framework of experiments, by themselves: statistics, the closed form, the progress line and figures.
+
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { drawFigure } from "../../../bench/experiments/framework/figure.ts";
+import { Interrupted, Progress } from "../../../bench/experiments/framework/progress.ts";
+import { confidence95, mean, meanOver, rateOver, valueAt } from "../../../bench/experiments/framework/statistics.ts";
+import { taxedEquilibrium } from "../../../bench/experiments/tax_model.ts";
+
+function assertNear(found: number, expected: number, tolerance: number): void {
+  assert(Math.abs(found - expected) <= tolerance, `${found}, expected ${expected}`);
+}
+
+Deno.test("the closed form of the tax gives the ESX paper's figure 7", () => {
+  const vms = [10, 197].map((active) => ({ shares: 1, active, min: 0, max: 256 }));
+  for (
+    const [total, rate, expected] of [[358, 0, [179, 179]], [358, 0.75, [109, 249]], [343.5, 0.75, [101.7, 241.8]], [
+      358,
+      0.9,
+      [102, 256],
+    ]] as const
+  ) {
+    taxedEquilibrium(total, vms, rate).forEach((mib, i) => assertNear(mib, expected[i], 0.6));
+  }
+});
+
+Deno.test("the closed form keeps minima and maxima, and divides by shares where nothing is idle", () => {
+  const vm = { active: 100, min: 0, max: 100 };
+  const [a, b] = taxedEquilibrium(90, [{ ...vm, shares: 2 }, { ...vm, shares: 1 }], 0.75);
+  assertNear(a, 60, 1e-6);
+  assertNear(b, 30, 1e-6);
+  const [c, d] = taxedEquilibrium(90, [{ ...vm, shares: 2 }, { ...vm, shares: 1, min: 50 }], 0.75);
+  assertNear(c, 40, 1e-6);
+  assertNear(d, 50, 1e-6);
+});
+
+Deno.test("means, rates and confidence are those of the textbook", () => {
+  assertEquals(mean([1, 2, 6]), 3);
+  // Student's t for 4 degrees of freedom is 2.776; the standard error of 1..5 is sqrt(2.5 / 5).
+  assertNear(confidence95([1, 2, 3, 4, 5]), 2.776 * Math.sqrt(0.5), 1e-3);
+  assertEquals(confidence95([7]), 0);
+  const seconds = [0, 10, 20, 30];
+  assertEquals(meanOver(seconds, [1, null, 3, 9], 0, 20), 2);
+  assertEquals(valueAt(seconds, [1, 2, 3, 4], 25), 3);
+  assertEquals(rateOver(seconds, [0, 50, 100, 150], 0, 20), 5);
+});
+
+Deno.test("the progress line says how much is done and how long it will take, and the user's Ctrl-C ends it", async () => {
+  let nowMs = 0;
+  const written: string[] = [];
+  const progress = new Progress({ write: (text) => void written.push(text), isTerminal: false, nowMs: () => nowMs });
+  progress.begin("idle-tax");
+  await progress.breathe(0.1, "two VMs");
+  assertEquals(written, []);
+  nowMs = 20_000;
+  await progress.breathe(0.25, "two VMs");
+  assertEquals(written, ["idle-tax: 25 % (two VMs), about 60 s left\n"]);
+  progress.isInterrupted = true;
+  await assertRejects(() => progress.breathe(0.5, "two VMs"), Interrupted);
+});
+
+Deno.test("a figure is an SVG with its titles, axes and legend, whoever's series it holds", async () => {
+  const points = [[0, 1], [1, 3], [2, 2]] as const;
+  const svg = await drawFigure({
+    title: "A figure",
+    panels: [{
+      title: "a panel",
+      x: { name: "minutes" },
+      y: { name: "MB" },
+      series: (["measured", "paper", "model"] as const).map((origin, colour) => ({
+        name: `by ${origin}`,
+        origin,
+        shape: "marked",
+        colour,
+        points,
+      })),
+    }],
+  });
+  for (const text of ["A figure", "a panel", "minutes", "MB", "by measured", "by paper", "by model"]) {
+    assertStringIncludes(svg, text);
+  }
+  assert(svg.startsWith("<svg"));
+});
