@@ -134,7 +134,7 @@ export class Adaptations implements Sites {
       const address = cpu.mmu.tracedAddress(linear, size, cpu.bank);
       if (address !== -1) return this.#onTable(cpu, linear, size, packed >>> SITE_SHIFT, address);
     }
-    if (walksThroughCode(cpu, linear, isWrite)) return -1;
+    if (walksThroughCode(cpu, linear, isWrite, -1)) return -1;
     const { mmu } = cpu, { clock } = cpu.vm;
     const address = mmu.hostAddress(linear, size, isWrite, cpu.bank);
     if (address !== -1) return clock.deadlineSteps <= clock.steps ? -1 : address;

@@ -2,19 +2,22 @@
 // translates what the interpreter has entered often enough (BT paper 3.2). The interpreter stays the reference: whatever
 // emitted code cannot do exactly, it leaves to it, an instruction at a time.
 
-import { GuestFault, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
-import type { Block, Interpreter } from "../x86/mod.ts";
+import { decode, GuestFault, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
+import type { Interpreter } from "../x86/mod.ts";
 import type { ObservePort, Vm } from "../../core/mod.ts";
 import { type Entry, type Fragment, TranslationCache } from "./cache.ts";
 import { CallOuts, noteState, syncLevel, TRANSLATED_MODE } from "./callout.ts";
 import { Adaptations, type SiteTrap } from "./adaptation.ts";
+import { EntryCounts, MOST_ENTRIES } from "./cold/counts.ts";
+import { coldForms } from "./cold/forms.ts";
+import { COLD_MISS, coldFunction, INTERPRET } from "./cold/interpreter.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import { Exit } from "./emit/emitter.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
 import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
 import { auxFunction } from "./emit/flag_kinds.ts";
-import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
+import { IMPORTS, TERNARY, X87_TYPE } from "./emit/imports.ts";
 import { x87Functions } from "./emit/x87_runtime.ts";
 import { type SensitiveChoice, sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
@@ -61,7 +64,7 @@ export interface TranslatorOptions {
   readonly forms: SensitiveForms;
 }
 
-const PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+const PAGE_SHIFT = 12, PAGE_BYTES = 4096, PAGE_MASK = 0xfff;
 /** The last offset in a page from which no instruction reaches the next. */
 const LAST_WHOLE = 4096 - 15;
 /** Units of a region at the most, so that the number of one fits the jump cache's word. */
@@ -84,10 +87,9 @@ interface RegionPlan {
   readonly parts: readonly Fragment[];
 }
 
-/** Entries of a block that make it hot whatever the threshold is. */
-const HOT_AT_ONCE = 1 << 30;
 /** A page whose code keeps changing is not translated again until it has been left alone for this many entries. */
 const REWRITE_PENALTY = 16, MOST_REWRITES = 64;
+const MOST_INSTRUCTION_BYTES = 15;
 
 export class Translator {
   readonly name = "bt";
@@ -103,6 +105,9 @@ export class Translator {
   readonly #choose: SensitiveChoice;
   /** Runs the region that a word of the jump cache names; gives its exit status. */
   readonly #enter: (word: number) => number;
+  /** Interprets from EIP on what is cold; gives LOOK or INTERPRET. */
+  readonly #runCold: (unused: number) => number;
+  readonly #counts: EntryCounts;
   /** Rare exits of all regions. */
   readonly sites = new ExitSites();
   /** Steps until regions are regrouped. */
@@ -151,6 +156,12 @@ export class Translator {
       ...this.#instantiate(this.#encode(x87, [])).exports,
     };
     this.#enter = this.#runtime.enter as (word: number) => number;
+    const cold = { type: REGION_TYPE, body: coldFunction(this.#area, options.threshold), exported: "cold" };
+    const imports = [{ name: "coldMiss", type: TERNARY }];
+    if (cold.body.callees !== COLD_MISS + 1) throw new Error("cold code calls what it does not import");
+    this.#runCold = this.#instantiate(this.#encode([cold], imports)).exports.cold as (unused: number) => number;
+    this.#counts = new EntryCounts(this.#words);
+    new Uint8Array(machine.buffer, this.#area + L.FORMS).set(new Uint8Array(coldForms().buffer));
     code.addUser(this);
   }
 
@@ -174,7 +185,8 @@ export class Translator {
       if (word < 0 || left < word >>> COUNT_SHIFT) {
         if (word < 0) statistics.coldEntries++;
         else statistics.lateEntries++;
-        this.#interpret(cpu, this.#cold);
+        if ((cpu.mode & TRANSLATED_MODE) === TRANSLATED_MODE) this.#interpretCold(cpu);
+        else this.#interpret(cpu);
         continue;
       }
       statistics.dispatches++;
@@ -224,20 +236,45 @@ export class Translator {
     for (const { fragment, starts } of this.cache.holding(eip)) {
       this.cache.forget(fragment);
       this.statistics.retranslated++;
-      for (const address of starts) {
-        const block = this.interpreter.blocks.find(address, fragment.mode & ~L.MODE_USER);
-        if (block === undefined) continue;
-        block.isTranslated = false;
-        block.entries = HOT_AT_ONCE;
-      }
+      for (const address of starts) this.#counts.reset(address, MOST_ENTRIES);
     }
   }
 
+  /** Interprets from EIP on, until there is or should be a translation, or the turn's loop has to look. */
+  #interpretCold(cpu: Processor): void {
+    const { clock } = cpu.vm, { r } = cpu;
+    const before = clock.steps;
+    for (;;) {
+      noteState(this.#words, cpu);
+      this.#callOuts.giveBudget(cpu);
+      cpu.blockSteps = clock.steps;
+      cpu.index = 0;
+      const status = this.#runCold(0);
+      this.#callOuts.takeBack(cpu);
+      this.statistics.coldEntries += this.#words[L.COLD_ENTRIES >> 2];
+      if (status !== INTERPRET) {
+        // Only a fetch that fails makes no progress: the interpreter raises it.
+        if (clock.steps > before) break;
+      }
+      // What goes on behind the instruction is no new block, unless it is a string instruction that goes on itself.
+      const eip = r[S.EIP], mpn = this.#fetched(eip & ~PAGE_MASK, r[S.CPL] === 3 ? L.MODE_USER : 0);
+      const completed = this.interpreter.runFirst(cpu);
+      this.#callOuts.noteOutside(cpu);
+      const isInLine = completed && (r[S.EIP] - eip) >>> 0 <= MOST_INSTRUCTION_BYTES;
+      if (!isInLine || clock.steps >= clock.deadlineSteps || cpu.attention !== 0) break;
+      if ((cpu.mode & TRANSLATED_MODE) !== TRANSLATED_MODE) break;
+      // A unit may begin there all the same.
+      if (mpn >= 0 && r[S.EIP] >>> PAGE_SHIFT === eip >>> PAGE_SHIFT) {
+        this.#counts.enter((mpn << PAGE_SHIFT) | (r[S.EIP] & PAGE_MASK));
+      }
+    }
+    this.statistics.interpretedSteps += clock.steps - before;
+  }
+
   /** Interprets one block, or what of it the deadline allows. */
-  #interpret(cpu: Processor, block?: Block): void {
+  #interpret(cpu: Processor): void {
     const before = cpu.vm.clock.steps;
-    if (block === undefined) this.interpreter.runOnce(cpu);
-    else this.interpreter.runBlock(cpu, block);
+    this.interpreter.runOnce(cpu);
     this.statistics.interpretedSteps += cpu.vm.clock.steps - before;
     this.#callOuts.noteOutside(cpu);
   }
@@ -270,12 +307,8 @@ export class Translator {
     return cpu;
   }
 
-  /** What is to be interpreted where `#find` found no translation; undefined where that is not known. */
-  #cold: Block | undefined;
-
   /** The entry of the translation at EIP, compiled now if the interpreter has come here often enough; or -1. */
   #find(cpu: Processor): number {
-    this.#cold = undefined;
     if ((cpu.mode & TRANSLATED_MODE) !== TRANSLATED_MODE) return -1;
     const { r } = cpu;
     const eip = r[S.EIP];
@@ -289,13 +322,12 @@ export class Translator {
     const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
     if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
     // Most of what is not there is code that was interpreted a few times: that must cost little.
-    const block = this.interpreter.blocks.find((mpn << 12) | (eip & 0xfff), cpu.mode);
-    const isHot = block === undefined || block.isTranslated || ++block.entries >= this.#thresholdOf(mpn);
-    const entry = isHot ? this.#lookUp(cpu, mpn, eip, mode, block) : undefined;
-    if (entry === undefined) {
-      this.#cold = block;
-      return -1;
-    }
+    const count = this.#counts.enter((mpn << 12) | (eip & 0xfff));
+    // A first entry may be one of many whose count has lost its place.
+    const isKnown = count === 1 && this.cache.find(mpn, eip, mode) !== undefined;
+    if (!isKnown && count < this.#thresholdOf(mpn)) return -1;
+    const entry = this.#lookUp(cpu, mpn, eip, mode);
+    if (entry === undefined) return -1;
     words[at] = eip;
     words[at + 1] = mode;
     words[at + 2] = mpn;
@@ -319,25 +351,27 @@ export class Translator {
     const { threshold } = this.options;
     if (this.#rewrites.size === 0) return threshold;
     const rewrites = this.#rewrites.get(mpn) ?? 0;
-    return threshold * (1 + Math.min(rewrites, MOST_REWRITES) * REWRITE_PENALTY);
+    return Math.min(threshold * (1 + Math.min(rewrites, MOST_REWRITES) * REWRITE_PENALTY), MOST_ENTRIES);
   }
 
   /** The translation that there is, or that is made now. */
-  #lookUp({ vm }: Processor, mpn: number, eip: number, mode: number, block: Block | undefined): Entry | undefined {
+  #lookUp({ vm }: Processor, mpn: number, eip: number, mode: number): Entry | undefined {
+    const address = (mpn << 12) | (eip & 0xfff);
     const known = this.cache.find(mpn, eip, mode);
     if (known !== undefined) {
       this.cache.noteEntry(known.fragment, vm.id);
-      if (block !== undefined) block.isTranslated = true;
+      this.#counts.markTranslated(address);
       return known;
     }
-    if (block === undefined) return undefined;
-    if (block.isTranslated) {
+    if (this.#counts.isTranslated(address)) {
       // It is no longer, or is at another address.
-      block.isTranslated = false;
-      block.entries = 1;
+      this.#counts.reset(address, 1);
       if (this.#thresholdOf(mpn) > 1) return undefined;
     }
-    block.entries = 0;
+    this.#counts.reset(address, 0);
+    // No region begins with an instruction across pages.
+    const at = mpn * PAGE_BYTES + (eip & PAGE_MASK), end = (mpn + 1) * PAGE_BYTES;
+    if ((eip & PAGE_MASK) > LAST_WHOLE && decode(this.bytes, at, end, 32) === "truncated") return undefined;
     const startedMs = performance.now();
     const entry = this.#translate(vm.id, mpn, eip, mode);
     this.statistics.wallTranslatingMs += performance.now() - startedMs;
@@ -386,7 +420,6 @@ export class Translator {
     const { mpn, eip, mode, vmIds, parts } = plan;
     const { unitInstructions, regionUnits, threshold } = this.options;
     const { cache, bytes } = this;
-    const { blocks } = this.interpreter;
     const linearPage = eip & ~PAGE_MASK;
     const frames = new Map([[linearPage, mpn], ...plan.frames]);
     const frameOf = (linear: number): number => {
@@ -408,9 +441,9 @@ export class Translator {
       // Before anything has run there is nothing to go by.
       hasRun: threshold === 0 ? undefined : (offset) => {
         const linear = at(offset);
-        // Of what may cross the page the interpreter keeps no block.
+        // What may cross the page is fetched by the interpreter.
         if ((linear & PAGE_MASK) > LAST_WHOLE) return true;
-        return blocks.has((frameOf(linear) << PAGE_SHIFT) | (linear & PAGE_MASK), mode & ~L.MODE_USER);
+        return this.#counts.has((frameOf(linear) << PAGE_SHIFT) | (linear & PAGE_MASK));
       },
       frameOf: regionUnits === 1 ? undefined : (page) => frameOf(at(page << PAGE_SHIFT)),
       choose: this.#choose,
@@ -443,8 +476,7 @@ export class Translator {
     const entry = cache.install(fragment, region);
     for (const index of entries) {
       const { mpn, eip } = spans[index];
-      const block = blocks.find((mpn << PAGE_SHIFT) | (eip & PAGE_MASK), mode & ~L.MODE_USER);
-      if (block !== undefined) block.isTranslated = true;
+      this.#counts.markTranslated((mpn << PAGE_SHIFT) | (eip & PAGE_MASK));
     }
     for (const { mpn, eip, bytes } of spans) this.code.mark(mpn, eip & PAGE_MASK, bytes);
     this.statistics.noteRegion(units, emittedBytes);
@@ -479,6 +511,7 @@ export class Translator {
       machine: this.machine,
       table: this.cache.table,
       miss: this.#miss,
+      coldMiss: this.#coldMiss,
       callOut: this.#callOuts.call,
       adaptedMiss: this.adaptations.miss,
       afterAccess: this.adaptations.after,
@@ -515,16 +548,22 @@ export class Translator {
   };
 
   /** The slow path of an access: fills the TLB and returns the machine address, or -1 where the interpreter must do it. */
-  readonly #miss = (linear: number, kind: number): number => {
+  readonly #miss = (linear: number, kind: number): number => this.#fill(linear, kind, -1);
+
+  /** The same from cold code at a machine address, whose bytes must not change while they are looked at. */
+  readonly #coldMiss = (linear: number, kind: number, code: number): number => this.#fill(linear, kind, code >>> 12);
+
+  #fill(linear: number, kind: number, codeFrame: number): number {
     const cpu = this.#active;
-    if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0)) return -1;
+    if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0, codeFrame)) return -1;
     syncLevel(cpu);
     const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
-    if (address === -1) this.#callOuts.noteMiss(cpu);
+    // Cold code leaves such an access to the interpreter: a note would be taken for the next region's.
+    if (address === -1 && codeFrame < 0) this.#callOuts.noteMiss(cpu);
     // Filling the page may have ended the turn: memory was short, or a disk failed.
     const { clock } = cpu.vm;
     return clock.deadlineSteps <= clock.steps ? -1 : address;
-  };
+  }
 }
 
 /** The runtime module: what regions import of it, by name. */

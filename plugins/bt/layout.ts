@@ -33,6 +33,8 @@ export const END_STEPS = 1056, END_CYCLES = 1064;
 export const DEVICE_MISS = 1072;
 /** Not zero while somebody listens to the events that the guest is delivered. */
 export const OBSERVED = 1076;
+/** Blocks that cold code has entered behind the first, in its last run. */
+export const COLD_ENTRIES = 1280;
 /** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
 export const PORTS = 1088, PORT_ENTRIES = 16;
 
@@ -54,7 +56,13 @@ export const LEFT_TO = ENTRIES + TABLE_SLOTS * 4;
 /** By number of an adapted site: accesses to plain memory since it was adapted (adaptation.ts). */
 export const ADAPTED_COUNTS = LEFT_TO + TABLE_SLOTS * 4, ADAPTED_SITES = 1024;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
-export const HYPERVISOR_BYTES = 524288;
+export const HYPERVISOR_BYTES = 786432;
+/**
+ * At its end: the table of cold code's forms (cold/forms.ts), and before it how often blocks were entered, a word each: upper
+ * bits of the machine address, then the count (cold/counts.ts).
+ */
+export const COUNT_BITS = 15, COUNTERS = 1 << 16, COUNT_MASK = (1 << COUNT_BITS) - 1;
+export const FORMS = HYPERVISOR_BYTES - 4096, COUNTS = FORMS - COUNTERS * 4;
 
 /** Words of a TLB entry's host half. */
 export const TLB_READ = 0, TLB_ADDEND = 4, TLB_WRITE = 8, TLB_MPN = 12;

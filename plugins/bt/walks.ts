@@ -8,8 +8,11 @@ import { type Processor, Right, state as S } from "../x86/mod.ts";
 const PRESENT = 1, LARGE = 128, HIGH_ADDRESS = 0xf;
 const PAGE_BYTES = 4096;
 
-/** Whether an access to a linear address may walk through entries in frames that hold code. Changes nothing. */
-export function walksThroughCode(cpu: Processor, linear: number, isWrite: boolean): boolean {
+/**
+ * Whether an access to a linear address may walk through entries in frames that hold code, or in `codeFrame`, which runs
+ * without having been marked as such (-1: none). Changes nothing.
+ */
+export function walksThroughCode(cpu: Processor, linear: number, isWrite: boolean, codeFrame: number): boolean {
   const { r, mmu } = cpu;
   if ((r[S.CR0] & S.CR0_PG) === 0 || needsNoWalk(cpu, linear, isWrite)) return false;
   const isPae = (r[S.CR4] & S.CR4_PAE) !== 0;
@@ -17,13 +20,13 @@ export function walksThroughCode(cpu: Processor, linear: number, isWrite: boolea
   if (isPae && (r[pdpte] & PRESENT) === 0) return false;
   const directory = machineAddress(cpu, isPae ? ppnOf(r[pdpte], r[pdpte + 1]) : r[S.CR3] >>> 12);
   if (directory < 0) return directory === UNKNOWN;
-  if (mmu.code.hasCode[directory >>> 12]) return true;
+  if (mmu.code.hasCode[directory >>> 12] || directory >>> 12 === codeFrame) return true;
   const at = directory + (isPae ? (linear >>> 18) & 0xff8 : (linear >>> 20) & 0xffc);
   const entry = mmu.machine.view.getInt32(at, true);
   const isLarge = (entry & LARGE) !== 0 && (isPae || (r[S.CR4] & S.CR4_PSE) !== 0);
   if ((entry & PRESENT) === 0 || isLarge) return false;
   const table = machineAddress(cpu, isPae ? ppnOf(entry, mmu.machine.view.getInt32(at + 4, true)) : entry >>> 12);
-  return table === UNKNOWN || (table >= 0 && mmu.code.hasCode[table >>> 12] !== 0);
+  return table === UNKNOWN || (table >= 0 && (mmu.code.hasCode[table >>> 12] !== 0 || table >>> 12 === codeFrame));
 }
 
 /** Whether the TLB allows the access: most slow accesses are to data beside code, or to host halves that were dropped. */

@@ -28,10 +28,6 @@ const SINGLES = 1024;
 export class Block {
   /** False once a store has hit it. */
   isValid = true;
-  /** How often it was entered: what a translator goes by. */
-  entries = 0;
-  /** Whether a translator has seen fit to look for a translation before it interprets this. */
-  isTranslated = false;
   constructor(
     /** Machine address of the first byte, as a signed word. */
     readonly address: number,
@@ -98,11 +94,6 @@ export class BlockCache implements CodeUser {
     const length = single.operations[0].instruction.length > 1 ? single.length : MAX_INSTRUCTION_LENGTH;
     this.#singles[at] = { block: single, bytes: bytes.slice(start, Math.min(start + length, (start | 0xfff) + 1)) };
     return single;
-  }
-
-  /** Whether there is a block at a machine address in a mode: whether it was ever run, and its code is still the same. */
-  has(address: number, mode: number): boolean {
-    return this.#pages.get(address >>> 12)?.has(keyOf(address, mode)) ?? false;
   }
 
   discard(mpn: number, first: number, last: number): void {

@@ -37,32 +37,17 @@ export class Interpreter implements Engine {
     this.#runBlock(cpu, cpu.vm.clock);
   }
 
-  /**
-   * Runs a block that the caller has found where `runOnce` would find it, or what of it the deadline allows: the segments are
-   * flat, and the instruction TLB holds its page.
-   */
-  runBlock(cpu: Processor, { operations, length }: Block): void {
-    const { r } = cpu, { clock } = cpu.vm;
-    const eip = r[S.EIP], { steps } = clock;
-    cpu.blockEip = eip;
-    cpu.blockSteps = steps;
-    cpu.index = 0;
-    const left = clock.deadlineSteps - steps;
-    cpu.count = operations.length < left ? operations.length : left;
-    r[S.EIP] = (eip + length) | 0;
-    try {
-      runOperations(cpu, operations);
-      clock.steps = cpu.blockSteps + cpu.index;
-      if (cpu.index < operations.length) r[S.EIP] = (eip + operations[cpu.index].start) | 0;
-    } catch (signal) {
-      const start = cpu.index < operations.length ? operations[cpu.index].start : 0;
-      this.#deliver(cpu, clock, (eip + start) | 0, signal);
-    }
-  }
-
   /** Runs the instruction at EIP alone; the deadline must be ahead. False where it faulted and the fault was delivered. */
   runInstruction(cpu: Processor): boolean {
     return this.#runBlock(cpu, cpu.vm.clock, 1);
+  }
+
+  /**
+   * As `runInstruction`, from a block that stays decoded and is marked as code: a repeated string instruction that overwrites
+   * itself stops, and one that is run again is not decoded again.
+   */
+  runFirst(cpu: Processor): boolean {
+    return this.#runBlock(cpu, cpu.vm.clock, 1, true);
   }
 
   /** Makes a decoded instruction ready for `runOperation`, in the mode that it was decoded in. */
@@ -103,7 +88,7 @@ export class Interpreter implements Engine {
   }
 
   /** Runs the block at EIP, or what the deadline and `most` allow of it; false where it ended with the delivery of a fault. */
-  #runBlock(cpu: Processor, clock: GuestClock, most = MOST_OPERATIONS): boolean {
+  #runBlock(cpu: Processor, clock: GuestClock, most = MOST_OPERATIONS, isKept = false): boolean {
     const { r } = cpu;
     const eip = r[S.EIP], steps = clock.steps;
     cpu.blockEip = eip;
@@ -118,7 +103,7 @@ export class Interpreter implements Engine {
       const address = (mpn << 12) | (linear & 0xfff);
       const found = mpn < 0
         ? undefined
-        : most === 1
+        : most === 1 && !isKept
         ? this.blocks.findSingle(address, cpu.mode)
         : this.blocks.find(address, cpu.mode);
       const block = found ?? this.#crossing(cpu, linear);

@@ -1,0 +1,432 @@
+// Cold code is interpreted in WebAssembly, straight from the guest's bytes: what runs a few times is neither decoded into
+// objects nor translated (BT paper 3.2 translates on demand; measured: decoded objects missed the caches, 80 ns an instruction).
+// One function runs from EIP on, an instruction at a time, through flat 32-bit code; what it has no handler for, and every
+// fault and slow access, is left to the interpreter proper, before anything has changed. It reads an instruction's bytes
+// whole before it looks at operands, and holds nothing of code from one instruction to the next but the frame of its page.
+
+import { state as S } from "../../x86/mod.ts";
+import * as L from "../layout.ts";
+import { Access, FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op } from "../wasm.ts";
+import {
+  GROUP,
+  GROUPS,
+  HANDLERS,
+  IMMEDIATE_32,
+  IMMEDIATE_8,
+  MODRM,
+  NUMBER_MASK,
+  OFFSET,
+  SIZE_MASK,
+  SIZE_SHIFT,
+  TWO_BYTE_MAP,
+  WRITES,
+} from "./forms.ts";
+import { Alu } from "./alu.ts";
+import { operations } from "./operations.ts";
+
+/** What the function returns: the dispatcher looks for a translation at EIP; the interpreter runs the instruction there. */
+export const LOOK = 0, INTERPRET = 1;
+/** The slow path of accesses: linear address, kind and machine address of the code, to machine address or -1. */
+export const COLD_MISS = 0;
+
+const PAGE_MASK = 0xfffff000 | 0;
+const LAST_OFFSET = 4095;
+/** So many prefixes leave an instruction shorter than any that is too long. */
+const MOST_PREFIXES = 3;
+
+/** The locals that handlers work with. */
+export interface ColdLocals {
+  /** EIP of the instruction, machine address of its next byte, and that of EIP 0 in this page. */
+  readonly eip: number;
+  readonly at: number;
+  readonly addend: number;
+  readonly opcode: number;
+  readonly mod: number;
+  readonly reg: number;
+  readonly rm: number;
+  /** Linear address of the memory operand, and the segment base in it. */
+  readonly address: number;
+  readonly base: number;
+  readonly immediate: number;
+  /** Machine address of the operand, which may be a register of the state block. */
+  readonly place: number;
+  /** For the ALU: operation, operands, where the result goes, and by how much operands must be shifted to be 32 bits wide. */
+  readonly operation: number;
+  readonly left: number;
+  readonly right: number;
+  readonly target: number;
+  readonly narrow: number;
+  /** For whatever else. */
+  readonly value: number;
+  readonly other: number;
+  /** Where the next instruction is; not zero where a block begins there. */
+  readonly next: number;
+  readonly isEntry: number;
+}
+
+/** Labels that handlers go to: the instruction is left to the interpreter; it is complete; the ALU; EIP is in `next`. */
+export interface ColdLabels {
+  readonly interpret: number;
+  readonly done: number;
+  readonly alu: number;
+  readonly jumped: number;
+}
+
+/** The function: it takes and returns a word, of which the parameter is not used. `area` is where the hypervisor's area begins. */
+export function coldFunction(area: number, threshold: number): FunctionBody {
+  return new ColdInterpreter(area, threshold).body;
+}
+
+export class ColdInterpreter {
+  readonly body = new FunctionBody(1);
+  readonly v: ColdLocals;
+  labels: ColdLabels = { interpret: 0, done: 0, alu: 0, jumped: 0 };
+  readonly #budget: number;
+  readonly #page: number;
+  readonly #isStale: number;
+  readonly #bank: number;
+  readonly #form: number;
+  readonly #entry: number;
+  /** Blocks entered behind the first. */
+  readonly #entries: number;
+  /** Words of 64 bits for products and quotients. */
+  readonly wide: number;
+  readonly wider: number;
+
+  constructor(readonly area: number, readonly threshold: number) {
+    const f = this.body;
+    const local = () => f.local(I32);
+    this.v = {
+      eip: local(),
+      at: local(),
+      addend: local(),
+      opcode: local(),
+      mod: local(),
+      reg: local(),
+      rm: local(),
+      address: local(),
+      base: local(),
+      immediate: local(),
+      place: local(),
+      operation: local(),
+      left: local(),
+      right: local(),
+      target: local(),
+      narrow: local(),
+      value: local(),
+      other: local(),
+      next: local(),
+      isEntry: local(),
+    };
+    this.#budget = local();
+    this.#page = local();
+    this.#isStale = local();
+    this.#bank = local();
+    this.#form = local();
+    this.#entry = local();
+    this.#entries = local();
+    this.wide = f.local(I64);
+    this.wider = f.local(I64);
+    this.#emit();
+  }
+
+  #emit(): void {
+    const f = this.body, { v } = this;
+    this.word(L.BUDGET).set(this.#budget);
+    this.word(L.STATE + S.EIP * 4).set(v.eip);
+    this.word(L.INSTRUCTION_BANK).set(this.#bank);
+    f.constant(1).set(this.#isStale);
+    const interpret = f.block();
+    const look = f.block();
+    const next = f.loop();
+    f.get(this.#budget).op(Op.i32Eqz).brIf(look);
+    this.#findPage(look);
+    f.get(v.isEntry).if();
+    f.constant(0).set(v.isEntry);
+    this.#countEntry(look);
+    f.end();
+    f.get(v.eip).get(v.addend).op(Op.i32Add).set(v.at);
+    f.constant(0).tee(v.base).set(v.opcode);
+    const jumped = f.block();
+    const done = f.block();
+    const alu = f.block();
+    const decode = f.loop();
+    this.#decode(interpret);
+    this.labels = { interpret, done, alu, jumped };
+    this.#dispatch(decode);
+    f.end();
+    f.end();
+    new Alu(this).emit();
+    f.end();
+    f.get(v.at).get(v.addend).op(Op.i32Sub).set(v.next);
+    f.end();
+    f.get(v.next).set(v.eip);
+    f.get(this.#budget).constant(1).op(Op.i32Sub).set(this.#budget);
+    f.br(next);
+    f.end();
+    f.end();
+    this.#leave(LOOK);
+    f.end();
+    this.#leave(INTERPRET);
+    f.constant(0);
+  }
+
+  /** Pushes a word of the hypervisor's area. */
+  word(offset: number): FunctionBody {
+    return this.body.constant(0).memory(Access.i32Load, HYPERVISOR, offset);
+  }
+
+  /** Pushes a general register by number. */
+  register(number: number): FunctionBody {
+    return this.word(L.STATE + number * 4);
+  }
+
+  /** Stores what `push` pushes into a word of the state block. */
+  setState(word: number, push: () => void): void {
+    const f = this.body;
+    f.constant(0);
+    push();
+    f.memory(Access.i32Store, HYPERVISOR, L.STATE + word * 4);
+  }
+
+  /** Pushes the machine address of the 32-bit register whose number is in a local. */
+  registerPlace(local: number): FunctionBody {
+    const f = this.body;
+    f.get(local).constant(2).op(Op.i32Shl);
+    return f.constant((this.area + L.STATE) | 0).op(Op.i32Add);
+  }
+
+  /** The same of an 8-bit register: AL, CL, DL, BL, then AH, CH, DH, BH. */
+  registerPlace8(local: number): FunctionBody {
+    const f = this.body;
+    f.get(local).constant(3).op(Op.i32And).constant(2).op(Op.i32Shl);
+    f.get(local).constant(2).op(Op.i32ShrU).op(Op.i32Add);
+    return f.constant((this.area + L.STATE) | 0).op(Op.i32Add);
+  }
+
+  /** Pushes the 32-bit register whose number is in a local. */
+  registerOf(local: number): FunctionBody {
+    return this.body.get(local).constant(2).op(Op.i32Shl).memory(Access.i32Load, HYPERVISOR, L.STATE);
+  }
+
+  /** Pops a value into the 32-bit register whose number is in a local. */
+  setRegisterOf(local: number): FunctionBody {
+    const f = this.body, { other } = this.v;
+    f.set(other).get(local).constant(2).op(Op.i32Shl);
+    return f.get(other).memory(Access.i32Store, HYPERVISOR, L.STATE);
+  }
+
+  /** Pushes the EIP after the instruction. */
+  nextEip(): FunctionBody {
+    const { at, addend } = this.v;
+    return this.body.get(at).get(addend).op(Op.i32Sub);
+  }
+
+  #leave(status: number): void {
+    const f = this.body;
+    this.setState(S.EIP, () => f.get(this.v.eip));
+    f.constant(0).get(this.#budget).memory(Access.i32Store, HYPERVISOR, L.BUDGET);
+    f.constant(0).get(this.#entries).memory(Access.i32Store, HYPERVISOR, L.COLD_ENTRIES);
+    f.constant(status).op(Op.return);
+  }
+
+  /** Makes sure that the page of EIP is the one at hand, from the instruction TLB; what that lacks is the dispatcher's. */
+  #findPage(look: number): void {
+    const f = this.body, { eip, addend } = this.v;
+    f.get(eip).get(this.#page).op(Op.i32Sub).constant(LAST_OFFSET).op(Op.i32GtU).get(this.#isStale).op(Op.i32Or);
+    f.unlikely().if();
+    f.get(eip).constant(8).op(Op.i32ShrU).constant(L.INSTRUCTION_BANK_BYTES - 16).op(Op.i32And);
+    f.get(this.#bank).op(Op.i32Add).tee(this.#entry).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB);
+    f.get(eip).constant(PAGE_MASK).op(Op.i32And).tee(this.#page).op(Op.i32Ne).brIf(look);
+    f.get(this.#entry).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB + L.TLB_MPN).constant(12).op(Op.i32Shl);
+    f.get(this.#page).op(Op.i32Sub).set(addend);
+    f.constant(0).set(this.#isStale);
+    f.end();
+  }
+
+  /** At the beginning of a block: leaves where there is a translation, or should be one by now; counts the entry otherwise. */
+  #countEntry(look: number): void {
+    const f = this.body, { eip, addend, value, at } = this.v;
+    f.get(eip).get(eip).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
+    f.constant(4).op(Op.i32Shl).tee(this.#entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE).get(eip);
+    f.op(Op.i32Eq).if();
+    f.get(this.#entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4);
+    this.word(L.MODE).op(Op.i32Eq).brIf(look);
+    f.end();
+    f.get(eip).get(addend).op(Op.i32Add).tee(at).constant(13).op(Op.i32ShrU).get(at).op(Op.i32Xor);
+    f.constant(L.COUNTERS - 1).op(Op.i32And).constant(2).op(Op.i32Shl).tee(this.#entry);
+    f.memory(Access.i32Load, HYPERVISOR, L.COUNTS).tee(value);
+    // Another address has the place: there may be a translation all the same.
+    f.get(at).op(Op.i32Xor).constant(L.COUNT_BITS).op(Op.i32ShrU).brIf(look);
+    f.get(value).constant(L.COUNT_MASK).op(Op.i32And).constant(1).op(Op.i32Add);
+    f.constant(this.threshold).op(Op.i32GeU).brIf(look);
+    f.get(this.#entry).get(value).constant(1).op(Op.i32Add).memory(Access.i32Store, HYPERVISOR, L.COUNTS);
+    f.get(this.#entries).constant(1).op(Op.i32Add).set(this.#entries);
+  }
+
+  /** Everything up to the handler: form, ModR/M byte, effective address, immediate, the operand's place. */
+  #decode(interpret: number): void {
+    const f = this.body, { at, opcode, mod, reg, rm, address, base, immediate, place } = this.v;
+    const form = this.#form,
+      take = (bytes: 1 | 4) => {
+        f.get(at).memory(bytes === 1 ? Access.i32Load8S : Access.i32Load, MACHINE, 0);
+        f.get(at).constant(bytes).op(Op.i32Add).set(at);
+      };
+    const has = (bits: number) => f.get(form).constant(bits).op(Op.i32And);
+    const loadForm = () => f.constant(1).op(Op.i32Shl).memory(Access.i32Load16U, HYPERVISOR, L.FORMS).set(form);
+    f.get(at).memory(Access.i32Load8U, MACHINE, 0).get(opcode).op(Op.i32Or).tee(opcode);
+    f.get(at).constant(1).op(Op.i32Add).set(at);
+    loadForm();
+    has(MODRM).if();
+    f.get(at).memory(Access.i32Load8U, MACHINE, 0).tee(rm).constant(6).op(Op.i32ShrU).set(mod);
+    f.get(at).constant(1).op(Op.i32Add).set(at);
+    f.get(rm).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And).set(reg);
+    f.get(rm).constant(7).op(Op.i32And).set(rm);
+    has(GROUP).if();
+    has(NUMBER_MASK).constant(3).op(Op.i32Shl).get(reg).op(Op.i32Or).constant(GROUPS).op(Op.i32Add);
+    loadForm();
+    f.end();
+    f.get(mod).constant(3).op(Op.i32Ne).if();
+    this.#addressOfModRm(take);
+    f.end();
+    f.else();
+    has(OFFSET).if();
+    take(4);
+    f.get(base).op(Op.i32Add).set(address).constant(0).set(mod);
+    f.end();
+    f.end();
+    has(IMMEDIATE_8).if();
+    take(1);
+    f.set(immediate);
+    f.else();
+    has(IMMEDIATE_32).if();
+    take(4);
+    f.set(immediate);
+    f.end();
+    f.end();
+    // What crosses the page is fetched by the interpreter; up to here it has only been looked at.
+    f.get(at).constant(1).op(Op.i32Sub).get(this.v.addend).op(Op.i32Sub).get(this.#page).op(Op.i32Sub);
+    f.constant(LAST_OFFSET).op(Op.i32GtU).brIf(interpret);
+    has(SIZE_MASK << SIZE_SHIFT).if();
+    f.get(mod).constant(3).op(Op.i32Eq).if();
+    has(1 << SIZE_SHIFT).if(I32);
+    this.registerPlace8(rm);
+    f.else();
+    this.registerPlace(rm);
+    f.end().set(place);
+    f.else();
+    this.translate(
+      address,
+      () => f.get(form).constant(SIZE_SHIFT).op(Op.i32ShrU).constant(SIZE_MASK).op(Op.i32And),
+      () => has(WRITES).constant(8).op(Op.i32ShrU),
+      interpret,
+    );
+    f.set(place).end().end();
+  }
+
+  /** Sets `address` from the ModR/M byte, for operands in memory (SDM 2A, tables 2-2 and 2-3). */
+  #addressOfModRm(take: (bytes: 1 | 4) => void): void {
+    const f = this.body, { at, mod, rm, address, base, value } = this.v;
+    const RM_SIB = 4, NO_INDEX = 4, DISPLACEMENT_ONLY = 5;
+    f.get(base).set(address);
+    const add = () => f.get(address).op(Op.i32Add).set(address);
+    // Both ways push a displacement or have added a register.
+    const addBaseOrDisplacement = (local: number) => {
+      f.get(local).constant(DISPLACEMENT_ONLY).op(Op.i32Eq).get(mod).op(Op.i32Eqz).op(Op.i32And).if(I32);
+      take(4);
+      f.else();
+      this.registerOf(local).end();
+      add();
+    };
+    f.get(rm).constant(RM_SIB).op(Op.i32Eq).if();
+    f.get(at).memory(Access.i32Load8U, MACHINE, 0).set(value);
+    f.get(at).constant(1).op(Op.i32Add).set(at);
+    f.get(value).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And).tee(rm).constant(NO_INDEX).op(Op.i32Ne).if();
+    this.registerOf(rm).get(value).constant(6).op(Op.i32ShrU).op(Op.i32Shl);
+    add();
+    f.end();
+    f.get(value).constant(7).op(Op.i32And).set(rm);
+    f.end();
+    addBaseOrDisplacement(rm);
+    f.get(mod).constant(1).op(Op.i32Eq).if();
+    take(1);
+    add();
+    f.end();
+    f.get(mod).constant(2).op(Op.i32Eq).if();
+    take(4);
+    add();
+    f.end();
+  }
+
+  /**
+   * Pushes the machine address of an access, through the TLB or its slow path, whose failure leaves the instruction to the
+   * interpreter. `pushSize` pushes 1, 2 or 4, `pushWrite` 0 or 8. The slow path may move frames: that of the code, too.
+   */
+  translate(address: number, pushSize: () => void, pushWrite: () => void, interpret: number): void {
+    const f = this.body, { at } = this.v, entry = this.#entry;
+    f.get(address).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
+    f.constant(L.DATA_BANK_BYTES).constant(0).get(this.#bank).op(Op.select).op(Op.i32Add).tee(entry);
+    pushWrite();
+    f.op(Op.i32Add).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB);
+    f.get(address).constant(-1).op(Op.i32Add);
+    pushSize();
+    f.op(Op.i32Add).constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq).likely().if(I32);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + L.TLB_ADDEND).get(address).op(Op.i32Add);
+    f.else();
+    f.get(address);
+    pushSize();
+    pushWrite();
+    f.op(Op.i32Or).get(at).call(COLD_MISS).tee(entry).constant(-1).op(Op.i32Eq).brIf(interpret);
+    f.constant(1).set(this.#isStale);
+    f.get(entry);
+    f.end();
+  }
+
+  /** As `translate`, of four bytes at the address in a local. */
+  translateWord(address: number, isWrite: boolean): void {
+    const f = this.body;
+    this.translate(address, () => f.constant(4), () => f.constant(isWrite ? 8 : 0), this.labels.interpret);
+  }
+
+  /** Goes to the handler; prefixes go back to the label `decode`. */
+  #dispatch(decode: number): void {
+    const f = this.body, { v, labels } = this;
+    const handlers = operations(this);
+    const blocks = HANDLERS.map(() => f.block()).reverse();
+    f.get(this.#form).constant(NUMBER_MASK).op(Op.i32And).brTable(blocks, labels.interpret);
+    for (const name of HANDLERS) {
+      f.end();
+      if (name === "unknown") f.br(labels.interpret);
+      else if (name === "twoByte") f.constant(TWO_BYTE_MAP).set(v.opcode).br(decode);
+      else if (name === "segmentPrefix") this.#segmentPrefix(decode);
+      else if (name === "idlePrefix") this.#prefix(decode);
+      else handlers[name]();
+    }
+  }
+
+  /** FS and GS count with their base, if they may be written and have no limit. The last prefix counts. */
+  #segmentPrefix(decode: number): void {
+    const f = this.body, { opcode, base, other } = this.v;
+    const FIRST = 0x64, FS = 4;
+    f.get(opcode).constant(FIRST - FS).op(Op.i32Sub).constant(2).op(Op.i32Shl).tee(other);
+    f.memory(Access.i32Load, HYPERVISOR, L.STATE + S.ATTRIBUTES * 4);
+    f.constant(S.SEG_CODE | S.SEG_EXPAND_DOWN | S.SEG_WRITABLE | S.SEG_NULL).op(Op.i32And);
+    f.constant(S.SEG_WRITABLE).op(Op.i32Ne).brIf(this.labels.interpret);
+    f.get(other).memory(Access.i32Load, HYPERVISOR, L.STATE + S.LIMIT * 4).constant(-1).op(Op.i32Ne);
+    f.brIf(this.labels.interpret);
+    f.get(other).memory(Access.i32Load, HYPERVISOR, L.STATE + S.BASE * 4).set(base);
+    this.#again(decode);
+  }
+
+  /** ES, SS and DS are flat. */
+  #prefix(decode: number): void {
+    this.body.constant(0).set(this.v.base);
+    this.#again(decode);
+  }
+
+  #again(decode: number): void {
+    const f = this.body, { at, eip, addend, opcode } = this.v;
+    f.get(at).get(addend).op(Op.i32Sub).get(eip).op(Op.i32Sub).constant(MOST_PREFIXES).op(Op.i32GtU);
+    f.brIf(this.labels.interpret).constant(0).set(opcode).br(decode);
+  }
+}
