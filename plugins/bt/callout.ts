@@ -135,9 +135,10 @@ export class CallOuts {
     // A step has been taken for the instruction that a site names, and for no other.
     const isUnnamed = status < 0 && site.instruction === undefined;
     if ((status > 0 || isUnnamed) && clock.steps >= clock.deadlineSteps) return this.#leave(status, clock.steps);
-    const completed = isUnnamed
+    const operation = isUnnamed ? undefined : site.operation ??= this.#prepare(cpu, site);
+    const completed = operation === undefined
       ? this.interpreter.runInstruction(cpu)
-      : this.interpreter.runOperation(cpu, site.operation ??= this.#prepare(cpu, site));
+      : this.interpreter.runOperation(cpu, operation);
     if (!completed || !this.#mayGoOn(cpu)) return this.#leave(status, clock.steps);
     this.noteOutside(cpu);
     if (site.instruction?.row.handler === "in") this.#notePort(cpu, site.instruction);
@@ -148,11 +149,15 @@ export class CallOuts {
     return GO_ON;
   };
 
-  /** The site's instruction, or the one that lies there: as long as there are translations of it, it stays as it is. */
-  #prepare(cpu: Processor, { eip, instruction }: ExitSite): Operation {
+  /**
+   * The site's instruction, or the one that lies there: as long as there are translations of it, it stays as it is. Undefined
+   * where it goes on in the next page.
+   */
+  #prepare(cpu: Processor, { eip, instruction }: ExitSite): Operation | undefined {
     const mpn = cpu.mmu.fetchFrame(eip);
     const at = mpn * PAGE_BYTES + (eip & PAGE_BYTES - 1);
     const found = instruction ?? decode(cpu.bytes, at, (mpn + 1) * PAGE_BYTES, 32);
+    if (found === "truncated") return undefined;
     if (typeof found === "string") throw new Error(`no instruction at the exit ${eip >>> 0} of a translation`);
     return this.interpreter.prepare(found, TRANSLATED_MODE);
   }

@@ -220,6 +220,21 @@ Deno.test("a steady port in place is asked again only when the guest has written
   assert(translated.steadyReads - asked > 100);
 });
 
+Deno.test("an instruction that crosses pages may access device memory", () => {
+  // By way of the second page, so that the instruction TLB has it when the instruction is translated.
+  const entry = L.PAGE - 16, registers = [0, 0, 0, 0, L.STACK + 512, 0, 0, 0];
+  const code = new Uint8Array(32).fill(0x90);
+  code.set([0xeb, 24 - 2], 0);
+  code.set([INC_EAX, 0xa1, ...word(DEVICE.MEMORY), ...ADD_EBX_EAX, 0xeb, 1], 13);
+  code.set([0xeb, 13 - 26], 24);
+  for (const form of ["callout", "trap"] as const) {
+    const reference = new DeviceArena(), translated = new DeviceArena({ ...small, ...allIn(form) });
+    const start = { cpl: 0, bits: 32, registers, eflags: 2, fs: 0, gs: 0, entry, code } as const;
+    assertEquals(compare(reference, translated, { seed: "crossing", start, stops: [100, 700] }), []);
+    assert(form === "trap" || (translated.translator?.statistics.deviceCallouts ?? 0) > 0);
+  }
+});
+
 /** An arena that writes down what listeners are told of. */
 function listeningArena(
   choice: TranslatorChoice | undefined,
