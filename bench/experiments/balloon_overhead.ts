@@ -35,6 +35,7 @@ function scene(form: Form, sizeMib: number, seconds: number): Scene {
     options: { swap: { readPageNs: DISK_PAGE_NS, writePageNs: DISK_PAGE_NS } },
     vms: [vm],
     untilSeconds: WARM_SECONDS + seconds,
+    quantumMs: 10,
     sampleSeconds: 10,
   };
 }

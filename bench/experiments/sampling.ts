@@ -53,6 +53,7 @@ function scene(schedule: readonly (readonly [minute: number, mib: number])[], mi
       guest: { use: "toucher", options: { schedule: phases.join(","), passMs: 1000 } },
     }],
     untilSeconds: minutes * SECONDS_PER_MINUTE,
+    quantumMs: 10,
     sampleSeconds: 5,
     gauges: averages,
   };

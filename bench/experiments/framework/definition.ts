@@ -130,6 +130,11 @@ export function defineExperiment<const Schema extends z.ZodObject>(experiment: E
   return experiment;
 }
 
+/** What may be said of a figure that nothing was fitted to: reproduced, if it is within some percent of the paper's. */
+export function nearPaper(measured: number, paper: number, percent: number): "reproduced" | "differs" {
+  return Math.abs(measured / paper - 1) <= percent / 100 ? "reproduced" : "differs";
+}
+
 /** An acceptance check that a number lies within a band. */
 export function within(
   name: string,
