@@ -54,6 +54,7 @@ Deno.test("the README has its parts in order", () => {
     "Look inside",
     "Plugins",
     "Swap one",
+    "Experiments",
     "Where results lie",
     "Work on it",
   ];
