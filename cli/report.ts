@@ -110,9 +110,16 @@ const seriesColumns = [
   "hostState",
 ] as const;
 
-/** Samples of every VM at regular host times, a line each. */
+/** One VM's figures at one time, by column. */
+type Sample = Readonly<Record<string, string | number | undefined>>;
+
+/**
+ * Samples of every VM at regular host times, a line each. Behind the columns that are always there comes one for each series
+ * of a plugin, as PLUGIN.NAME; where a plugin has nothing to say of a VM, or is not loaded at the time, its field is empty.
+ */
 export class SeriesRecorder {
-  readonly #lines: string[] = [seriesColumns.join(",")];
+  readonly #samples: Sample[] = [];
+  readonly #columns = new Set<string>(seriesColumns);
   #sampledNs = -1;
 
   constructor(readonly host: Host) {}
@@ -123,20 +130,35 @@ export class SeriesRecorder {
     this.#sampledNs = this.host.clock.nowNs;
     const { freeFrames } = this.host.service(memory.machine);
     for (const vm of this.host.vms) {
-      const report = reportVm(this.host, vm);
+      const { memory: ofMemory, ...report } = reportVm(this.host, vm);
       const fields = {
         ...report,
-        ...report.memory,
+        ...ofMemory,
         hostTimeNs: this.#sampledNs,
         vm: vm.name,
         hostFreeFrames: freeFrames,
         hostState: allocationOf(this.host)?.state,
       };
-      this.#lines.push(seriesColumns.map((column) => fields[column]).join(","));
+      this.#samples.push({ ...fields, ...this.#ofPlugins(vm) });
     }
   }
 
+  /** Plugins may come and go while a host runs, so that all columns are known at the end only. */
   csv(): string {
-    return this.#lines.join("\n") + "\n";
+    const columns = [...this.#columns];
+    const lines = this.#samples.map((sample) => columns.map((column) => sample[column]));
+    return [columns, ...lines].map((cells) => cells.join(",") + "\n").join("");
+  }
+
+  #ofPlugins(vm: Vm): Sample {
+    const sample: Record<string, number | undefined> = {};
+    for (const [plugin, { stats }] of this.host.plugins.loaded) {
+      for (const { name, read } of stats.seriesList) {
+        const column = `${plugin}.${name}`;
+        this.#columns.add(column);
+        sample[column] = read(vm);
+      }
+    }
+    return sample;
   }
 }

@@ -52,7 +52,7 @@ export const runOptions: readonly OptionSpec[] = [
     implied: "20",
     help: "print the N instructions whose plain accesses trapped most, by symbol; default 20; needs adaptive-bt",
   },
-  { name: "series", value: "FILE.csv", help: "write samples over host time" },
+  { name: "series", value: "FILE.csv", help: "write samples of every VM over host time, with the columns of plugins" },
   { name: "every", value: "SECONDS", help: "host time between samples of --series; default 1" },
   { name: "state-hash", value: "N", help: "print a line `state-hash STEPS HASH` every N steps on stderr" },
   ...debuggingOptions,

@@ -107,7 +107,7 @@ export class Lifecycle {
     if (plugin.options === undefined && Object.keys(options ?? {}).length > 0) {
       throw new InputError(`plugin "${plugin.name}" has no options; given: ${Object.keys(options ?? {}).join(", ")}`);
     }
-    const entry: LoadedPlugin = { plugin, stats: new Stats(() => view.nowNs), provides: [], states: [], releases: [] };
+    const entry: LoadedPlugin = { plugin, stats: new Stats(view.vms), provides: [], states: [], releases: [] };
     const context: PluginContext<unknown> = {
       options: parsed,
       host: view,

@@ -4,7 +4,7 @@
 import type { z } from "zod";
 import type { Bus } from "./bus.ts";
 import type { Random } from "./random.ts";
-import type { Counter, Series } from "./stats.ts";
+import type { Counter } from "./stats.ts";
 import type { DecideToken, ObserveToken, ReduceToken, ServiceToken } from "./token.ts";
 import type { Vm } from "./vm.ts";
 
@@ -78,7 +78,7 @@ export interface PluginContext<Options> {
   readonly stats: {
     counter(name: string, unit: string): Counter;
     gauge(name: string, unit: string, read: () => number): void;
-    series(name: string, unit: string): Series;
+    series(name: string, unit: string, read: (vm: Vm) => number | undefined): void;
   };
   /** State made for each VM when it is admitted: plain data, or an object with `save` and `restore` (StateOwner). */
   readonly perVm: <T extends object>(make: (vm: Vm) => T) => (vm: Vm) => T;

@@ -18,6 +18,8 @@ interface Sample {
   readonly allocatedMib: number;
   readonly targetMib: number;
   readonly swappedMib: number;
+  /** The policy's own column. */
+  readonly grantedMib: number;
 }
 
 async function samplesOf(path: string): Promise<Sample[]> {
@@ -30,6 +32,7 @@ async function samplesOf(path: string): Promise<Sample[]> {
       allocatedMib: number("allocatedMib"),
       targetMib: number("targetMib"),
       swappedMib: number("swappedMib"),
+      grantedMib: number("my-policy.grantedMib"),
     };
   });
 }
@@ -69,6 +72,12 @@ Deno.test("the guide's commands, run in a folder of one's own, give what it says
     assertGreater(plain.most("second"), 3);
     assertEquals(strict.most("first"), 0);
     assertGreater(half.most("first"), 0);
+    // A column of the policy's own: what it granted is what the allocator made of it, rounded down.
+    for (const { vm, targetMib, grantedMib } of [...strict.samples, ...half.samples].slice(2)) {
+      assert(grantedMib - targetMib >= 0 && grantedMib - targetMib < 2 / 256, `${vm}: ${grantedMib}, not ${targetMib}`);
+    }
+    assert(plain.samples.every(({ grantedMib }) => Number.isNaN(grantedMib)), "not loaded, no column");
+    assertGreater(strict.stats.plugins["my-policy"]["first.grantedMib"], 0);
     assert("asked" in strict.stats.plugins["my-policy"] && !("my-policy" in plain.stats.plugins));
     // The figures that the text gives.
     assertEquals([plain, strict, half].map(({ seconds }) => seconds.toFixed(1)), ["7.0", "4.4", "5.5"]);

@@ -141,10 +141,6 @@ export default definePlugin({
         progressPages: 0,
       });
       sampler.add(vm);
-      stats.gauge(`${vm.name}.targetMib`, "MiB", () => snapshotOf(vm).targetPages / memory.FRAMES_PER_MIB);
-      for (const name of ["slow", "fast", "current"] as const) {
-        stats.gauge(`${vm.name}.${name}ActivePercent`, "%", () => sampler.averagesOf(vm)[name] * PERCENT);
-      }
       reclaimer.rebalance();
     });
 
@@ -195,6 +191,10 @@ export default definePlugin({
     }
 
     stats.gauge("state", "0 high, 1 soft, 2 hard, 3 low", () => reclamationStates.indexOf(reclaimer.state));
+    stats.series("targetMib", "MiB", (vm) => snapshotOf(vm).targetPages / memory.FRAMES_PER_MIB);
+    for (const name of ["slow", "fast", "current"] as const) {
+      stats.series(`${name}ActivePercent`, "%", (vm) => sampler.averagesOf(vm)[name] * PERCENT);
+    }
     for (const name of Object.keys(reclaimer.counts) as (keyof typeof reclaimer.counts)[]) {
       stats.gauge(name, name === "pagedOut" ? "pages" : "times", () => reclaimer.counts[name]);
     }

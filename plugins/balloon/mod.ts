@@ -2,16 +2,7 @@
 // paper, section 3.2). It speaks two protocols, so that drivers which nobody here wrote can be used: VMware's own, and
 // virtio-balloon. Sizes come from the allocator, or by hand.
 
-import {
-  definePlugin,
-  type Hasher,
-  type Saved,
-  type StateOwner,
-  turnEnded,
-  type Vm,
-  vmAdmitted,
-  z,
-} from "../../core/mod.ts";
+import { definePlugin, type Hasher, type Saved, type StateOwner, turnEnded, type Vm, z } from "../../core/mod.ts";
 import * as allocator from "../allocator/mod.ts";
 import * as memory from "../memory/mod.ts";
 import * as virtio from "../virtio/mod.ts";
@@ -178,16 +169,15 @@ export default definePlugin({
       return { reachable: device?.isConnected ?? false };
     });
 
-    on(vmAdmitted, (vm) => {
-      const figures = balloonOf(vm), { balloon } = figures;
-      stats.gauge(`${vm.name}.targetPages`, "pages", () => balloon.targetPages);
-      stats.gauge(`${vm.name}.actualPages`, "pages", () => balloon.actualPages);
-      if (figures.driver !== "virtio") return;
-      for (const name of STATISTICS) {
-        const unit = IN_BYTES.has(name) ? "bytes" : "events";
-        stats.gauge(`${vm.name}.${name}`, unit, () => figures.report().statistics[name] ?? 0);
-      }
-    });
+    stats.series("targetPages", "pages", (vm) => balloonOf(vm).balloon.targetPages);
+    stats.series("actualPages", "pages", (vm) => balloonOf(vm).balloon.actualPages);
+    for (const name of STATISTICS) {
+      const unit = IN_BYTES.has(name) ? "bytes" : "events";
+      stats.series(name, unit, (vm) => {
+        const { driver, statistics } = balloonOf(vm).report();
+        return driver === "virtio" ? statistics[name] ?? 0 : undefined;
+      });
+    }
 
     provide(balloons, {
       report: (vm) => balloonOf(vm).report(),

@@ -1,7 +1,7 @@
 // The memory plugin: machine memory, one pmap per VM, admission by the sum of maxima, and the figures for reports. All
 // other memory plugins stand on it (ESX paper, section 2).
 
-import { definePlugin, vmAdmission, vmAdmitted, type VmConfig, vmExited, z } from "../../core/mod.ts";
+import { definePlugin, vmAdmission, type VmConfig, vmExited, z } from "../../core/mod.ts";
 import { audit } from "./audit.ts";
 import { FRAMES_PER_MIB, FrameTable } from "./frames.ts";
 import { makeMechanism } from "./mechanism.ts";
@@ -80,10 +80,6 @@ export default definePlugin({
       for (const vm of host.vms) if (vm.state === "exited") pmaps.get(vm.id)?.retire();
     }
 
-    on(vmAdmitted, (vm) => {
-      stats.gauge(`${vm.name}.allocatedMib`, "MiB", () => pmapOf(vm).report().allocatedPages / FRAMES_PER_MIB);
-    });
-
     on(vmExited, () => {
       if (host.vms.some((vm) => vm.state !== "exited")) retireEnded();
     }, { order: LAST });
@@ -117,6 +113,7 @@ export default definePlugin({
     });
     const hostReport = (): HostMemoryReport => reportOf(frames, pmaps.values());
     provide(report, { host: hostReport, vm: (vm) => pmapOf(vm).report() });
+    stats.series("allocatedMib", "MiB", (vm) => pmapOf(vm).report().allocatedPages / FRAMES_PER_MIB);
     for (const name of Object.keys(hostReport()) as (keyof HostMemoryReport)[]) {
       stats.gauge(name, name === "swappedPages" ? "pages" : "frames", () => hostReport()[name]);
     }

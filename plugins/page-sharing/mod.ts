@@ -181,6 +181,8 @@ export default definePlugin({
     stats.gauge("sharedMib", "MiB", () => mib(figures().sharedPages));
     stats.gauge("reclaimedMib", "MiB", () => mib(figures().reclaimedPages));
     stats.gauge("zeroMib", "MiB", () => mib(figures().zeroPages));
+    stats.series("sharedMib", "MiB", (vm) => mib(report.vm(vm).sharedPages));
+    stats.series("scanPasses", "times", (vm) => orderOf(vm).passes);
     stats.gauge("ineligible", "pages", () => table.count(FrameKind.ineligible));
     stats.gauge("falseMatches", "pages", () => counts.falseMatches);
     stats.gauge("staleHints", "hints", () => counts.staleHints);

@@ -52,16 +52,30 @@ export default definePlugin({
       afterPages: options.injectAfterPages,
       attempts: options.injectAttempts,
     });
+    /** Pages written and read of each VM, kept when it has ended. */
+    const traffic = new Map<Vm, { writtenPages: number; readPages: number }>();
+    const trafficOf = (vm: Vm) => {
+      let counts = traffic.get(vm);
+      if (counts === undefined) traffic.set(vm, counts = { writtenPages: 0, readPages: 0 });
+      return counts;
+    };
     const slots = new SlotTable(store, options.sizeMib * memory.FRAMES_PER_MIB, pages.count, {
-      pageWritten: () => void writtenPages.value++,
+      pageWritten: (vm) => {
+        writtenPages.value++;
+        trafficOf(vm).writtenPages++;
+      },
       pageRead: (vm) => {
         readPages.value++;
+        trafficOf(vm).readPages++;
         wait(vm, options.readPageNs);
       },
     });
     mechanism.setSwapFile(slots);
     stats.gauge("usedPages", "pages", () => slots.usedSlots);
     stats.gauge("totalPages", "pages", () => slots.totalSlots);
+    stats.series("usedPages", "pages", (vm) => report.vm(vm).swappedPages);
+    stats.series("writtenPages", "pages", (vm) => trafficOf(vm).writtenPages);
+    stats.series("readPages", "pages", (vm) => trafficOf(vm).readPages);
 
     /** A VM that waits for the disk has had its turn. */
     function wait(vm: Vm, ns: number): void {

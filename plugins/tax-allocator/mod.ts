@@ -1,7 +1,7 @@
 // The idle memory tax as a policy of the allocator: targets such that VMs with idle pages give some of them to VMs that use
 // all of theirs (ESX paper, section 5.2). A VM's active memory is what the allocator's sampling estimates.
 
-import { definePlugin, type Vm, vmAdmitted, z } from "../../core/mod.ts";
+import { definePlugin, z } from "../../core/mod.ts";
 import { allocation, targets } from "../allocator/mod.ts";
 import * as memory from "../memory/mod.ts";
 import { sharesPerPage, taxedTargets } from "./tax.ts";
@@ -22,24 +22,18 @@ export default definePlugin({
     taxRate: z.number().min(0).max(MAX_RATE).default(0.75)
       .describe("part of a VM's idle memory that may be taken from it; 0: shares alone (ESX: IdleTax, in %)"),
   }),
-  setup({ host, on, service, stats, options }) {
+  setup({ on, service, stats, options }) {
     const { taxRate } = options;
     const allocator = service(allocation);
     on(targets, ({ pages, vms }) => taxedTargets(pages, vms, taxRate), { order: AFTER_NAMED_POLICIES });
 
-    function addGauges(vm: Vm): void {
-      const idlePages = () => {
-        const { allocatedPages, activePages = allocatedPages } = allocator.of(vm);
-        return Math.max(0, allocatedPages - activePages);
-      };
-      stats.gauge(`${vm.name}.idleMib`, "MiB", () => idlePages() / memory.FRAMES_PER_MIB);
-      stats.gauge(`${vm.name}.sharesPerPage`, "shares", () => {
-        const claim = allocator.of(vm);
-        return claim.allocatedPages === 0 ? 0 : sharesPerPage(claim, claim.allocatedPages, taxRate);
-      });
-    }
-    // Those that run already, where the policy is changed while they do: the next rebalancing asks this one.
-    for (const vm of host.vms) addGauges(vm);
-    on(vmAdmitted, addGauges);
+    stats.series("idleMib", "MiB", (vm) => {
+      const { allocatedPages, activePages = allocatedPages } = allocator.of(vm);
+      return Math.max(0, allocatedPages - activePages) / memory.FRAMES_PER_MIB;
+    });
+    stats.series("sharesPerPage", "shares", (vm) => {
+      const claim = allocator.of(vm);
+      return claim.allocatedPages === 0 ? 0 : sharesPerPage(claim, claim.allocatedPages, taxRate);
+    });
   },
 });

@@ -300,17 +300,20 @@ Deno.test("state is made for VMs that are there when a plugin comes", () => {
   assertEquals(stateOf(vm).ppn, 5, "plain data is saved and restored as a whole");
 });
 
-Deno.test("statistics are read by name", () => {
-  const made = load(plugin("p", {
-    setup({ stats }) {
-      stats.counter("skipped", "pages").value += 3;
-      stats.gauge("hand", "page", () => 8);
-      stats.series("free", "frames").add(5);
-    },
-  }));
+Deno.test("statistics are read by name, those of VMs by VM and name, as many as there are then", () => {
+  const made = load(
+    fakeExecutor({}).plugin,
+    plugin("p", {
+      setup({ stats }) {
+        stats.counter("skipped", "pages").value += 3;
+        stats.gauge("hand", "page", () => 8);
+        stats.series("held", "pages", (vm) => vm.name === "none" ? undefined : 10 + vm.id);
+      },
+    }),
+  );
   const stats = made.plugins.loaded.get("p")?.stats;
   assertEquals(stats?.snapshot(), { skipped: 3, hand: 8 });
-  assertEquals(stats?.seriesList.map(({ name, unit, points }) => ({ name, unit, points })), [
-    { name: "free", unit: "frames", points: [{ hostNs: 0, value: 5 }] },
-  ]);
+  for (const name of ["a", "none", "b"]) made.add(vmConfig(name));
+  assertEquals(stats?.snapshot(), { skipped: 3, hand: 8, "a.held": 10, "b.held": 12 });
+  assertEquals(stats?.seriesList.map(({ name, unit }) => [name, unit]), [["held", "pages"]]);
 });

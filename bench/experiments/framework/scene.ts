@@ -184,9 +184,7 @@ function setUp(scene: Scene, { seed, overrides, without }: SceneContext) {
       return (totalFrames - hypervisorFrames + savedFrames - kept) / memory.FRAMES_PER_MIB;
     },
     figure(plugin, name) {
-      const { counters = [], gauges = [] } = host.plugins.loaded.get(plugin)?.stats ?? {};
-      const found = counters.find((counter) => counter.name === name)?.value ??
-        gauges.find((gauge) => gauge.name === name)?.read();
+      const found = host.plugins.loaded.get(plugin)?.stats.snapshot()[name];
       if (found === undefined) throw new Error(`plugin "${plugin}" keeps no figure "${name}"`);
       return found;
     },
