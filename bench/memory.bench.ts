@@ -4,6 +4,7 @@
 import { Host } from "../core/mod.ts";
 import { fitTargets, proportionalTargets } from "../plugins/allocator/shares.ts";
 import { revoke } from "../plugins/allocator/revocation.ts";
+import { taxedTargets } from "../plugins/tax-allocator/mod.ts";
 import memory, * as memoryTokens from "../plugins/memory/mod.ts";
 import swap, * as swapTokens from "../plugins/swap/mod.ts";
 
@@ -40,7 +41,14 @@ const claims = Array.from({ length: VMS }, (_, i) => ({
   maxPages: (64 + (i * 31) % 448) * MIB,
 }));
 const given = claims.reduce((sum, { maxPages }) => sum + maxPages, 0) / 2;
-const holdings = claims.map(({ shares, minPages, maxPages }) => ({ shares, pages: maxPages, floorPages: minPages }));
+const plainCost = { activePages: Infinity, idlePageCost: 1 };
+const holdings = claims.map(({ shares, minPages, maxPages }) => ({
+  shares,
+  pages: maxPages,
+  floorPages: minPages,
+  ...plainCost,
+}));
+const taxed = claims.map((claim) => ({ ...claim, activePages: claim.maxPages / 3 }));
 const answer = claims.map(({ maxPages }) => maxPages * 0.8);
 
 Deno.bench(`targets for ${VMS} VMs by shares`, { group: "targets", baseline: true }, () => {
@@ -53,4 +61,15 @@ Deno.bench(`a policy's answer for ${VMS} VMs fitted to what there is`, { group: 
 
 Deno.bench(`min-funding revocation of a tenth of the memory of ${VMS} VMs`, { group: "targets" }, () => {
   revoke(Math.floor(given / 5), holdings);
+});
+
+Deno.bench(`the same by taxed shares per page, half of each VM being idle`, { group: "targets" }, () => {
+  revoke(
+    Math.floor(given / 5),
+    holdings.map((holding) => ({ ...holding, activePages: holding.pages / 2, idlePageCost: 4 })),
+  );
+});
+
+Deno.bench(`targets for ${VMS} VMs by the idle memory tax`, { group: "targets" }, () => {
+  taxedTargets(given, taxed, 0.75);
 });

@@ -93,7 +93,7 @@ Deno.test("the questions that the guide lists are those of the plugins", async (
   }).output();
   assertEquals(code, 0);
   const listed = [...guide.matchAll(/^\| `([\w.]+)` \|/gm)].map((match) => match[1]);
-  assertEquals(listed.length, 4);
+  assertEquals(listed.length, 5);
   for (const name of listed) {
     assertMatch(new TextDecoder().decode(stdout), new RegExp(`${name.replace(".", "\\.")} +decide`));
   }

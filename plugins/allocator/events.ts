@@ -48,6 +48,19 @@ export interface TargetsQuestion {
  */
 export const targets = decide<TargetsQuestion, readonly number[]>("allocator.targets");
 
+/** What a VM pays for its pages, as a policy sees it: one beyond `activePages` counts as `idlePageCost` pages. */
+export interface PageCost {
+  readonly activePages: number;
+  readonly idlePageCost: number;
+}
+
+/**
+ * What pages cost, in the order of `vms`; asked whenever targets are computed. Where memory must be taken from VMs above their
+ * targets, it is taken from the one that has the lowest ratio of shares to cost (ESX paper, section 5.2). Nobody answers:
+ * every page costs the same.
+ */
+export const pageCosts = decide<TargetsQuestion, readonly PageCost[]>("allocator.pageCosts");
+
 /** The question of `balloon`: how large a VM's balloon shall be, in pages. Repeated whenever that changes. */
 export interface BalloonQuestion {
   readonly vm: Vm;

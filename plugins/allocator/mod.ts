@@ -8,13 +8,14 @@ import { refusal, type Reservation } from "./admission.ts";
 import {
   allocation,
   balloon,
+  pageCosts,
   reclamationStates,
   stateChanged,
   targetChanged,
   targets,
   type VmMemory,
 } from "./events.ts";
-import { type Account, Reclaimer } from "./reclaimer.ts";
+import { type Account, PLAIN_COST, Reclaimer } from "./reclaimer.ts";
 import { ActivitySampler } from "./sampling.ts";
 import { defaultThresholds } from "./states.ts";
 
@@ -56,6 +57,7 @@ export default definePlugin({
   setup({ host, on, port, service, provide, every, perVm, rng, stats, options }) {
     const machine = service(memory.machine), mechanism = service(memory.mechanism), pager = service(swap.pager);
     const targetsPort = port(targets), balloonPort = port(balloon), targetsChanged = port(targetChanged);
+    const costsPort = port(pageCosts);
     const overheadPages = Math.ceil(options.overheadMib * memory.FRAMES_PER_MIB);
     const reclaimer = new Reclaimer({
       host,
@@ -67,6 +69,7 @@ export default definePlugin({
       balloonPatienceNs: options.balloonPatienceSeconds * NS_PER_SECOND,
       activeFraction: (vm) => sampler.fractionOf(vm),
       askTargets: (question) => targetsPort.ask(question),
+      askPageCosts: (question) => costsPort.ask(question),
       askBalloon: (question) => balloonPort.ask(question),
       stateChanged: port(stateChanged),
       targetChanged: (vm, fromPages, toPages) => {
@@ -134,6 +137,7 @@ export default definePlugin({
         maxPages,
         overheadPages,
         targetPages: maxPages,
+        cost: PLAIN_COST,
         askedPages: 0,
         askedNs: -Infinity,
         isReachable: false,

@@ -5,7 +5,7 @@
 import type { HostView, ObservePort, Vm } from "../../core/mod.ts";
 import type { MachineMemory, MemoryReport } from "../memory/mod.ts";
 import type { Pager } from "../swap/mod.ts";
-import type { BalloonQuestion, ReclamationState, stateChanged, TargetsQuestion, VmMemory } from "./events.ts";
+import type { BalloonQuestion, PageCost, ReclamationState, stateChanged, TargetsQuestion, VmMemory } from "./events.ts";
 import { type Holding, revoke } from "./revocation.ts";
 import { fitTargets, proportionalTargets } from "./shares.ts";
 import { nextState, type Thresholds } from "./states.ts";
@@ -18,6 +18,8 @@ export interface Account {
   shares: number;
   minPages: number;
   targetPages: number;
+  /** What its pages cost it, as of the last computation of targets. */
+  cost: PageCost;
   /** Size of the balloon that was asked for last, when that was, and whether somebody works on it. */
   askedPages: number;
   askedNs: number;
@@ -39,6 +41,7 @@ export interface Parts {
   /** Active memory of a VM as a part of its maximum, where it is known. */
   activeFraction(vm: Vm): number | undefined;
   askTargets(question: TargetsQuestion): readonly number[] | undefined;
+  askPageCosts(question: TargetsQuestion): readonly PageCost[] | undefined;
   askBalloon(question: BalloonQuestion): { readonly reachable: boolean } | undefined;
   readonly stateChanged: ObservePort<Parameters<NonNullable<typeof stateChanged.types>>[0]>;
   targetChanged(vm: Vm, fromPages: number, toPages: number): void;
@@ -53,6 +56,8 @@ const ASKED_STEP = 1 / 128, ASKED_NS = 1e9;
 /** Pages that a VM is made to wait for when it needs one and none is free. */
 const DIRECT_BATCH = 16;
 const HOLDER = "allocator";
+/** A page costs one, as long as nobody says otherwise. */
+export const PLAIN_COST: PageCost = { activePages: Infinity, idlePageCost: 1 };
 
 export class Reclaimer {
   state: ReclamationState = "high";
@@ -103,11 +108,13 @@ export class Reclaimer {
   computeTargets(): void {
     const accounts = [...this.accounts.values()], pages = this.availablePages;
     const vms = accounts.map((account) => this.snapshot(account));
-    const answer = this.parts.askTargets({ pages, vms, hostTimeNs: this.parts.host.nowNs });
+    const question = { pages, vms, hostTimeNs: this.parts.host.nowNs };
+    const answer = this.parts.askTargets(question), costs = this.parts.askPageCosts(question);
     const targets = answer === undefined ? proportionalTargets(pages, vms) : fitTargets(pages, vms, answer);
     for (const [i, account] of accounts.entries()) {
       const fromPages = account.targetPages;
       account.targetPages = targets[i];
+      account.cost = checkedCost(costs?.[i]);
       if (fromPages !== targets[i]) this.parts.targetChanged(account.vm, fromPages, targets[i]);
     }
   }
@@ -202,7 +209,8 @@ export class Reclaimer {
 
   #holding(account: Account, floorPages: number): Holding {
     const { allocatedPages } = this.parts.report.vm(account.vm);
-    return { shares: account.shares, pages: allocatedPages, floorPages: Math.min(floorPages, allocatedPages) };
+    const { shares, cost } = account;
+    return { shares, pages: allocatedPages, floorPages: Math.min(floorPages, allocatedPages), ...cost };
   }
 
   /**
@@ -260,4 +268,10 @@ export class Reclaimer {
     const { thresholds, machine } = this.parts;
     return Math.floor((thresholds[state] + thresholds.margin) * machine.totalFrames) + 1;
   }
+}
+
+/** A policy's answer as far as it is a cost: idle pages cost at least what active ones do. */
+function checkedCost(cost: PageCost | undefined): PageCost {
+  const isCost = cost !== undefined && cost.activePages >= 0 && cost.idlePageCost >= 1 && cost.idlePageCost < Infinity;
+  return isCost ? cost : PLAIN_COST;
 }

@@ -2,9 +2,9 @@
 // all of theirs (ESX paper, section 5.2). A VM's active memory is what the allocator's sampling estimates.
 
 import { definePlugin, z } from "../../core/mod.ts";
-import { allocation, targets } from "../allocator/mod.ts";
+import { allocation, pageCosts, targets } from "../allocator/mod.ts";
 import * as memory from "../memory/mod.ts";
-import { sharesPerPage, taxedTargets } from "./tax.ts";
+import { idlePageCost, sharesPerPage, taxedTargets } from "./tax.ts";
 
 export { idlePageCost, sharesPerPage, type TaxedClaim, taxedTargets } from "./tax.ts";
 
@@ -26,6 +26,14 @@ export default definePlugin({
     const { taxRate } = options;
     const allocator = service(allocation);
     on(targets, ({ pages, vms }) => taxedTargets(pages, vms, taxRate), { order: AFTER_NAMED_POLICIES });
+    // The same ratio says who gives memory up that is above its target. What nothing is known of has no idle page.
+    on(
+      pageCosts,
+      ({ vms }) => vms.map(({ activePages = Infinity }) => ({ activePages, idlePageCost: idlePageCost(taxRate) })),
+      {
+        order: AFTER_NAMED_POLICIES,
+      },
+    );
 
     stats.series("idleMib", "MiB", (vm) => {
       const { allocatedPages, activePages = allocatedPages } = allocator.of(vm);

@@ -80,13 +80,17 @@ Deno.test("an answer that fits is taken as it is", () => {
   assertEquals(fitTargets(300, asked, [NaN]), [100, 100]);
 });
 
-/** Section 5.1 as it is told: one page after another from whoever has the lowest shares per page. */
+/** Every page costs one. */
+const plain = { activePages: Infinity, idlePageCost: 1 };
+
+/** Sections 5.1 and 5.2 as they are told: one page after another from whoever has the lowest adjusted shares per page. */
 function revokeOneByOne(needed: number, holdings: readonly Holding[]): number[] {
   const taken = holdings.map(() => 0);
   for (let i = 0; i < needed; i++) {
-    const prices = holdings.map(({ shares, pages, floorPages }, j) =>
-      pages - taken[j] > floorPages ? shares / (pages - taken[j]) : Infinity
-    );
+    const prices = holdings.map(({ shares, pages, floorPages, activePages, idlePageCost }, j) => {
+      const left = pages - taken[j], active = Math.min(left, activePages);
+      return left > floorPages ? shares / (active + (left - active) * idlePageCost) : Infinity;
+    });
     const lowest = Math.min(...prices);
     if (lowest === Infinity) break;
     taken[prices.indexOf(lowest)]++;
@@ -94,11 +98,13 @@ function revokeOneByOne(needed: number, holdings: readonly Holding[]): number[] 
   return taken;
 }
 
-Deno.test("revocation takes what taking page by page from the lowest shares per page takes", () => {
+Deno.test("revocation takes what taking page by page from the lowest adjusted shares per page takes", () => {
   const holding = fc.record({
     shares: fc.integer({ min: 1, max: 40 }),
     pages: fc.nat(120),
     floorPages: fc.nat(120),
+    activePages: fc.oneof(fc.nat(120), fc.double({ min: 0, max: 120, noNaN: true }), fc.constant(Infinity)),
+    idlePageCost: fc.constantFrom(1, 1.25, 2, 4, 100),
   });
   fc.assert(
     fc.property(fc.nat(500), fc.array(holding, { maxLength: 8 }), (needed, holdings) => {
@@ -110,10 +116,22 @@ Deno.test("revocation takes what taking page by page from the lowest shares per 
 
 Deno.test("revocation ends with equal shares per page, as far as floors allow", () => {
   const holdings = [
-    { shares: 1000, pages: 90_000, floorPages: 0 },
-    { shares: 2000, pages: 90_000, floorPages: 0 },
-    { shares: 100, pages: 50_000, floorPages: 40_000 },
+    { shares: 1000, pages: 90_000, floorPages: 0, ...plain },
+    { shares: 2000, pages: 90_000, floorPages: 0, ...plain },
+    { shares: 100, pages: 50_000, floorPages: 40_000, ...plain },
   ];
   const left = revoke(80_000, holdings).map((taken, i) => holdings[i].pages - taken);
   assertEquals(left, [36_666, 73_334, 40_000]);
+});
+
+Deno.test("with a tax, idle pages go before active ones, whoever has more shares", () => {
+  const idle = { shares: 2000, pages: 1000, floorPages: 0, activePages: 100, idlePageCost: 4 };
+  const busy = { shares: 1000, pages: 1000, floorPages: 0, activePages: 1000, idlePageCost: 4 };
+  // 2000 / (100 + 4 * 900) = 0.54 is less than 1000 / 1000; equal at 2000 / (100 + 4 (P - 100)) = 1: 575 pages.
+  assertEquals(revoke(300, [idle, busy]), [300, 0]);
+  assertEquals(revoke(425, [idle, busy]), [425, 0]);
+  const [fromIdle, fromBusy] = revoke(500, [idle, busy]);
+  assert(fromIdle > 425 && fromBusy > 0 && fromIdle + fromBusy === 500);
+  // Without it the busy one pays first, as it has fewer shares.
+  assertEquals(revoke(300, [{ ...idle, ...plain }, { ...busy, ...plain }]), [0, 300]);
 });

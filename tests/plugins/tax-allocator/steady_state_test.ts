@@ -128,3 +128,37 @@ Deno.test("the rate may be changed while VMs run, and memory moves at the next c
   assert(Math.abs(system.allocated(idle) - allocation.of(idle).targetPages) <= BAND, `${system.allocated(idle)}`);
   system.audit();
 });
+
+Deno.test("of VMs above their targets the one with idle pages pays first, and without a tax the one with more pages", async () => {
+  const paid = async (taxRate: number) => {
+    const system = overcommitted({
+      memoryMib: HOST_MIB,
+      scripts: {
+        idle: guests.settling(7 * PAGES_PER_MIB, 40),
+        busy: guests.cycling(6 * PAGES_PER_MIB, 20),
+        late: guests.settling(5 * PAGES_PER_MIB, 1),
+      },
+      allocator: { rebalanceSeconds: 0.1, samplePages: SAMPLE, sampleSeconds: PERIOD_SECONDS },
+      plugins: [{ plugin: taxAllocator, options: { taxRate } }],
+    });
+    const { host } = system;
+    for (const name of ["idle", "busy"]) system.add(name, { memoryMib: VM_MIB });
+    await host.run({ untilNs: SECOND });
+    // What is promised to the third leaves too little for either of the others.
+    system.add("late", { memoryMib: VM_MIB, minMib: 10 });
+    await host.run({ untilNs: 2 * SECOND });
+    for (const vm of host.vms.slice(0, 2)) {
+      const { allocatedPages, targetPages } = allocationOf(host).of(vm);
+      assert(allocatedPages > targetPages, `${vm.name} has ${allocatedPages} of ${targetPages}`);
+    }
+    assertEquals(system.wrong, []);
+    system.audit();
+    const stats = makeStats(host, "swap");
+    return { idle: stats["idle.writtenPages"], busy: stats["busy.writtenPages"] };
+  };
+  const taxed = await paid(0.75), plain = await paid(0);
+  // Some 3 MiB are missing. 1 / (4 * 7) < 1 / 6: the idle one pays less for a page until it holds a quarter of 6 MiB.
+  assert(taxed.idle > 2.5 * PAGES_PER_MIB && taxed.busy === 0, JSON.stringify(taxed));
+  // Without: 7 and 6 MiB become equal, and each gives then; the busy one reads its pages back, and others go.
+  assert(plain.busy > 0.5 * PAGES_PER_MIB && plain.idle < taxed.idle, JSON.stringify(plain));
+});
