@@ -1,7 +1,7 @@
 // The event bus: the three kinds of event, order, removal, and what a failing listener leads to.
 
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { Bus, decide, type Listener, ListenerError, observe, reduce } from "../../core/mod.ts";
+import { Bus, decide, type Listener, ListenerError, observe, reduce, VmFailure } from "../../core/mod.ts";
 
 const told = observe<number>("test.told");
 const asked = decide<number, string>("test.asked");
@@ -143,4 +143,24 @@ Deno.test("one name declared with two kinds is an error that says both", () => {
   const bus = new Bus();
   bus.port(told);
   assertThrows(() => bus.port(decide("test.told")), Error, "declared as observe and as decide");
+});
+
+Deno.test("what keeps a VM from going on passes a listener unchanged: no plugin is blamed for a disk that failed", () => {
+  class DiskFailure extends VmFailure {
+    override readonly status = 5;
+  }
+  const failure = new DiskFailure("page 7 cannot be read");
+  const fail = listener(() => {
+    throw failure;
+  });
+  const calls: [typeof told | typeof asked | typeof passed, (bus: Bus) => unknown][] = [
+    [told, (bus) => bus.port(told).emit(1)],
+    [asked, (bus) => bus.port(asked).ask(1)],
+    [passed, (bus) => bus.port(passed).fold(1, { by: 1 })],
+  ];
+  for (const [token, call] of calls) {
+    const bus = new Bus();
+    bus.on(token, "reader", fail);
+    assertStrictEquals(assertThrows(() => call(bus)), failure);
+  }
 });

@@ -2,7 +2,7 @@
 
 import { HYPERVISOR_AREA_BYTES } from "../../../plugins/memory/frames.ts";
 import { assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { InputError, Random } from "../../../core/mod.ts";
+import { InputError, ListenerError, Random } from "../../../core/mod.ts";
 import {
   mappingChanged,
   OutOfMachineMemory,
@@ -363,4 +363,25 @@ Deno.test("no two pages that differ in one bit, or in the place of one word, hav
     }
   }
   assertEquals(seen.size, tried);
+});
+
+Deno.test("a listener that throws whenever an ended VM's pages are hashed is told by name at its first throw", () => {
+  let asked = 0;
+  const broken = listening(({ on }) =>
+    on(mappingChanged, ({ vm }) => {
+      if (vm.exit === undefined) return;
+      asked++;
+      throw new RangeError("oops");
+    })
+  );
+  const { add, memoryOf, host, machine } = memoryHost(8, broken);
+  const vm = add("ended", 1);
+  for (let ppn = 0; ppn < 100; ppn++) memoryOf(vm).frameForWrite(ppn);
+  vm.end({ reason: "halt", status: 0 });
+  vm.state = "exited";
+  // The next VM has a use for its frames.
+  const error = assertThrows(() => add("next", 1), ListenerError);
+  assertStringIncludes(error.message, 'plugin "listening" failed in its listener of memory.mappingChanged: oops');
+  assertEquals([asked, host.vms.length], [1, 1]);
+  machine.audit();
 });
