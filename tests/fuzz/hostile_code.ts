@@ -11,14 +11,22 @@ export interface CodeOptions {
   readonly addresses: readonly number[];
   /** Ports that IN and OUT like. */
   readonly ports: readonly number[];
-  /** Offsets of slots of code, for jumps. */
+  /** Offsets of slots of code, for jumps: so many bytes from the first, which is 0 unless the segment begins elsewhere. */
   readonly codeBytes: number;
+  readonly codeStart?: number;
+  /** Whether slots jump, call and loop to each other, so that code gets hot; and memory is mostly what there is. */
+  readonly isBusy?: boolean;
 }
 
+/** Of busy code, one in so many is a jump, and of the rest a plain access to memory. */
+const JUMP_EVERY = 7, PLAIN_EVERY = 7;
+/** Of addresses in 32 bits: without a register. */
+const ABSOLUTE = 2;
 /** Bytes from one place that is jumped to to the next. */
 export const SLOT = 16;
 const OPERAND_SIZE = 0x66, ADDRESS_SIZE = 0x67;
 const PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0xf0, 0xf2, 0xf3];
+const LOOP = 0xe2, JCC_BYTE = 0x70, TWO_BYTES = 0x0f, JCC = 0x80, CALL = 0xe8, RET = 0xc3, LONGEST_JUMP = 6;
 const MOV_EAX = 0xb8, MOV_ECX = 0xb9, MOV_EDX = 0xba, NOP = 0x90;
 /** What ends a program early. */
 const ENDING = new Set(["hlt"]);
@@ -41,11 +49,47 @@ export function hostileCode(dice: Dice, slots: number, options: CodeOptions): Ui
   const code: number[] = [];
   while (code.length < slots * SLOT) {
     const end = (Math.floor(code.length / SLOT) + 1) * SLOT;
-    const bytes = instruction(dice, options);
+    if (options.isBusy && dice.oneIn(JUMP_EVERY)) {
+      code.push(...jump(dice, code, slots));
+      continue;
+    }
+    const bytes = options.isBusy && dice.oneIn(PLAIN_EVERY) ? plainAccess(dice, options) : instruction(dice, options);
     if (code.length + bytes.length <= end || dice.oneIn(8)) code.push(...bytes);
     else while (code.length < end) code.push(NOP);
   }
   return Uint8Array.from(code.slice(0, slots * SLOT));
+}
+
+/** Code that goes on at the beginning of another slot, mostly a near one, behind what there is; or counts ECX for a loop. */
+function jump(dice: Dice, code: number[], slots: number): readonly number[] {
+  const room = SLOT - code.length % SLOT;
+  if (room < LONGEST_JUMP) code.push(...new Array<number>(room).fill(NOP));
+  const here = code.length / SLOT | 0;
+  const slotAt = (distance: number) => Math.max(0, Math.min(slots - 1, here + distance)) * SLOT;
+  const near = slotAt(dice.below(7) - 4), far = dice.oneIn(2) ? near : dice.below(slots) * SLOT;
+  const byte = (opcode: number) => [opcode, (near - code.length - 2) & 0xff];
+  switch (dice.below(8)) {
+    case 0:
+    case 1:
+      return [MOV_ECX, ...word(1 + dice.below(dice.oneIn(4) ? 400 : 12))];
+    case 2:
+    case 3:
+      return byte(LOOP);
+    case 4:
+      return byte(JCC_BYTE + dice.below(16));
+    case 5:
+      return [TWO_BYTES, JCC + dice.below(16), ...word((far - code.length - 6) >>> 0)];
+    case 6:
+      return [CALL, ...word((far - code.length - 5) >>> 0)];
+    default:
+      return [RET];
+  }
+}
+
+/** A load, a store, or an addition to memory, at what may be a table or a device: such accesses trap, and may be adapted. */
+function plainAccess(dice: Dice, options: CodeOptions): readonly number[] {
+  const modrm = 0x05 | dice.below(8) << 3;
+  return [dice.pick([0x88, 0x89, 0x89, 0x89, 0x8a, 0x8b, 0x8b, 0x01]), modrm, ...word(address(dice, options))];
 }
 
 function instruction(dice: Dice, options: CodeOptions): readonly number[] {
@@ -98,7 +142,7 @@ function modrm(dice: Dice, row: OpcodeRow, isWide: boolean, options: CodeOptions
     const mod = dice.below(3), rm = dice.below(8), size = mod === 0 ? (rm === 6 ? 2 : 0) : mod;
     return [(mod << 6) | field | rm, ...word(address(dice, options)).slice(0, size)];
   }
-  switch (dice.below(3)) {
+  switch (options.isBusy && !dice.oneIn(4) ? ABSOLUTE : dice.below(3)) {
     case 0: {
       const base = dice.below(8);
       return [0x40 | field | base, ...(base === 4 ? [dice.byte()] : []), dice.byte()];
@@ -118,7 +162,7 @@ function constant(
   isWide: (prefix: number) => boolean,
   options: CodeOptions,
 ): readonly number[] {
-  const slot = () => dice.below(options.codeBytes / SLOT) * SLOT;
+  const slot = () => (options.codeStart ?? 0) + dice.below(options.codeBytes / SLOT) * SLOT;
   switch (OPERAND_ENCODING[operand]) {
     case "imm8":
     case "imm8s":

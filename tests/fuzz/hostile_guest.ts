@@ -74,13 +74,19 @@ export const PORTS: readonly number[] = [
   ...[0x5658, 0x5670, 0x600, 0x604, 0x608, 0x60c, 0xcf8, 0xcfc, 0xcfe],
 ];
 
-/** The program of a case. */
-export function hostileGuest(dice: Dice): FlatImage {
+/**
+ * The program of a case. A flat one has its 32-bit code in segments that begin at 0, as the translator wants it, and code that
+ * gets hot.
+ */
+export function hostileGuest(dice: Dice, isFlat = false): FlatImage {
+  const base = isFlat ? 0 : AT.CODE;
   const code = hostileCode(dice, CODE_BYTES / 16, {
-    bits: dice.oneIn(3) ? 16 : 32,
+    bits: dice.oneIn(isFlat ? 12 : 3) ? 16 : 32,
     addresses: ADDRESSES,
     ports: PORTS,
     codeBytes: CODE_BYTES,
+    codeStart: AT.CODE - base,
+    isBusy: isFlat,
   });
   const common = [
     { address: AT.CODE, bytes: code },
@@ -89,21 +95,21 @@ export function hostileGuest(dice: Dice): FlatImage {
     { address: 0, bytes: interruptVectors() },
     { address: AT.REAL_HANDLER, bytes: realHandler() },
   ];
-  if (dice.oneIn(6)) return { loads: common, entry: AT.CODE, mode: "real" };
+  if (dice.oneIn(isFlat ? 60 : 6)) return { loads: common, entry: AT.CODE, mode: "real" };
   const isPae = dice.oneIn(3);
   const loads = [
     ...common,
-    { address: AT.GDT, bytes: descriptors(dice) },
+    { address: AT.GDT, bytes: descriptors(dice, base) },
     { address: AT.LDT, bytes: dice.bytes(128) },
     { address: AT.IDT, bytes: gates(dice) },
-    { address: AT.HANDLERS, bytes: handlers(dice) },
+    { address: AT.HANDLERS, bytes: handlers(dice, base) },
     { address: AT.TSS, bytes: taskState(dice) },
     { address: AT.TSS_FAULT, bytes: faultTask(isPae) },
-    { address: AT.TSS_OTHER, bytes: otherTask(dice, isPae) },
+    { address: AT.TSS_OTHER, bytes: otherTask(dice, isPae, base) },
     { address: AT.TSS16, bytes: dice.bytes(44) },
-    { address: AT.FRAMES, bytes: frames(dice) },
+    { address: AT.FRAMES, bytes: frames(dice, base) },
     ...pageTables(dice),
-    { address: AT.STUB, bytes: stub(dice, isPae) },
+    { address: AT.STUB, bytes: stub(dice, isPae, base) },
   ];
   return { loads, entry: AT.STUB, mode: "protected" };
 }
@@ -129,13 +135,14 @@ function gate(type: number, selector: number, offset: number, dpl: number): numb
   ];
 }
 
-function descriptors(dice: Dice): Uint8Array {
+/** `base`: of the segments of 32-bit code. */
+function descriptors(dice: Dice, base: number): Uint8Array {
   const CODE = 0xa, DATA = 2, WIDE = 0xc, NARROW = 0x8, ALL = 0xfffff;
   const table = [
     new Array<number>(8).fill(0),
-    descriptor(CODE, AT.CODE, ALL, WIDE),
+    descriptor(CODE, base, ALL, WIDE),
     descriptor(DATA, 0, ALL, WIDE),
-    descriptor(CODE, AT.CODE, ALL, WIDE, 3),
+    descriptor(CODE, base, ALL, WIDE, 3),
     descriptor(DATA, 0, ALL, WIDE, 3),
     descriptor(CODE, AT.CODE, ALL, NARROW),
     descriptor(CODE, AT.CODE, ALL, NARROW, 3),
@@ -144,9 +151,9 @@ function descriptors(dice: Dice): Uint8Array {
     descriptor(9, AT.TSS_OTHER, dice.pick([0x67, 0x66, 0x10]), 0, dice.below(4), true),
     descriptor(2, AT.LDT, 127, 0, 0, true),
     descriptor(1, AT.TSS16, 43, 0, dice.below(4), true),
-    gate(dice.pick([4, 0xc]), SELECTOR.CODE, dice.below(CODE_BYTES / 16) * 16, 3),
+    gate(dice.pick([4, 0xc]), SELECTOR.CODE, AT.CODE - base + dice.below(CODE_BYTES / 16) * 16, 3),
     gate(5, SELECTOR.TSS_OTHER, 0, 3),
-    descriptor(0xe, AT.CODE, ALL, WIDE),
+    descriptor(0xe, base, ALL, WIDE),
     descriptor(CODE, 0, ALL, WIDE),
     descriptor(6, AT.DATA, dice.below(0x2000), dice.pick([0, 4, 8]), 3),
     descriptor(DATA, AT.DATA, dice.below(0x2000), 4, 3),
@@ -188,10 +195,10 @@ function gates(dice: Dice): Uint8Array {
 // Handlers.
 
 const WITH_ERROR_CODE = [8, 10, 11, 12, 13, 14, 17];
-const TF_NT_AC = 0x4_4100;
+const TF_NT_AC = 0x4_4100, VM = 0x2_0000;
 
 /** Stubs for 64 vectors and one for the others, and their common part: on with the next slot of code. */
-function handlers(dice: Dice): Uint8Array {
+function handlers(dice: Dice, base: number): Uint8Array {
   const asm = new a.Assembler({ origin: AT.HANDLERS, bits: 32 });
   for (let vector = 0; vector <= 0x40; vector++) {
     asm.org(AT.HANDLERS + vector * 0x10);
@@ -206,6 +213,13 @@ function handlers(dice: Dice): Uint8Array {
   );
   asm.push(a.ds).push(a.eax).mov(a.eax, SELECTOR.DATA).mov(a.ds, a.ax);
   asm.add(a.mem32(AT.COUNTER), 16).and(a.mem32(AT.COUNTER), CODE_BYTES - 16).mov(a.eax, a.mem32(AT.COUNTER));
+  if (base !== AT.CODE) {
+    asm.test(a.mem32(a.esp, { disp: 20 }), VM).jnz("narrow");
+    for (const selector of [SELECTOR.CODE16, SELECTOR.USER_CODE16]) {
+      asm.cmp(a.mem16(a.esp, { disp: 16 }), selector).jz("narrow");
+    }
+    asm.add(a.eax, AT.CODE - base).label("narrow");
+  }
   asm.mov(a.mem32(a.esp, { disp: 12 }), a.eax).and(a.mem32(a.esp, { disp: 20 }), ~TF_NT_AC);
   asm.cmp(a.mem16(a.esp, { disp: 16 }), SELECTOR.FLAT_CODE).jnz("keep");
   asm.mov(a.mem16(a.esp, { disp: 16 }), SELECTOR.CODE);
@@ -255,9 +269,9 @@ function faultTask(isPae: boolean): Uint8Array {
   return tss;
 }
 
-function otherTask(dice: Dice, isPae: boolean): Uint8Array {
+function otherTask(dice: Dice, isPae: boolean, base: number): Uint8Array {
   const tss = faultTask(isPae), view = new DataView(tss.buffer);
-  view.setUint32(0x20, dice.below(CODE_BYTES / 16) * 16, true);
+  view.setUint32(0x20, AT.CODE - base + dice.below(CODE_BYTES / 16) * 16, true);
   view.setUint32(0x24, 2 | (dice.word() & 0x7_7fd5), true);
   view.setUint32(0x38, AT.STACK + 0x700, true);
   view.setUint16(0x4c, SELECTOR.CODE, true);
@@ -316,11 +330,13 @@ function pageTables(dice: Dice): { address: number; bytes: Uint8Array }[] {
 // The start.
 
 /** What the launch pops: registers, segments, and IRET's frame, one for each mode. */
-function frames(dice: Dice): Uint8Array {
+function frames(dice: Dice, base: number): Uint8Array {
   const bytes = new Uint8Array(FRAMES * FRAME_BYTES), view = new DataView(bytes.buffer);
   for (let frame = 0; frame < FRAMES; frame++) {
     const slot = dice.below(CODE_BYTES / 16) * 16;
-    const kind = dice.pick(["system", "system16", "user", "user16", "v86", "garbage"]);
+    const wide = AT.CODE - base + slot;
+    const kinds = ["system", "system16", "user", "user16", "v86", "garbage"];
+    const kind = dice.pick(base === 0 ? [...kinds, "system", "system", "user", "user"] : kinds);
     const stack = AT.STACK + 0x400 + dice.below(0x200) * 4;
     const data = kind.startsWith("user") ? SELECTOR.USER_DATA : SELECTOR.DATA;
     const anyData = () => dice.oneIn(4) ? dice.pick([0, 0x80, 0x88, SELECTOR.USER_DATA, dice.word() & 0xffff]) : data;
@@ -329,9 +345,9 @@ function frames(dice: Dice): Uint8Array {
     const registers = Array.from({ length: 8 }, () => dice.oneIn(2) ? dice.pick(ADDRESSES) : dice.value());
     const segments = [anyData(), anyData(), data, data];
     const iret: readonly number[] = {
-      system: [slot, SELECTOR.CODE, flags],
+      system: [wide, SELECTOR.CODE, flags],
       system16: [slot, SELECTOR.CODE16, flags],
-      user: [slot, SELECTOR.USER_CODE, flags, stack, SELECTOR.USER_DATA],
+      user: [wide, SELECTOR.USER_CODE, flags, stack, SELECTOR.USER_DATA],
       user16: [slot, SELECTOR.USER_CODE16, flags, stack, SELECTOR.USER_DATA],
       v86: [
         slot,
@@ -357,7 +373,7 @@ function frames(dice: Dice): Uint8Array {
 const CR4_BITS = 0x8c;
 
 /** Loads the tables and control registers, sets timers and interrupt controllers up, and launches. */
-function stub(dice: Dice, isPae: boolean): Uint8Array {
+function stub(dice: Dice, isPae: boolean, base: number): Uint8Array {
   const asm = new a.Assembler({ origin: AT.STUB, bits: 32 });
   const isPaged = !dice.oneIn(4);
   const cr4 = (dice.word() & CR4_BITS) | (dice.oneIn(8) ? 0 : 0x10) | (dice.oneIn(4) ? 0 : 0x600);
@@ -392,7 +408,12 @@ function stub(dice: Dice, isPae: boolean): Uint8Array {
     asm.mov(a.eax, (dice.word() & 0xffff_03ff | 0x400) >>> 0).mov(a.dr7, a.eax);
   }
   if (dice.oneIn(2)) {
-    for (const [msr, value] of [[0x174, SELECTOR.CODE], [0x175, AT.KERNEL_STACK], [0x176, dice.below(512) * 16]]) {
+    for (
+      const [msr, value] of [[0x174, SELECTOR.CODE], [0x175, AT.KERNEL_STACK], [
+        0x176,
+        AT.CODE - base + dice.below(512) * 16,
+      ]]
+    ) {
       asm.mov(a.ecx, msr).mov(a.eax, value).xor(a.edx, a.edx).wrmsr();
     }
   }

@@ -63,6 +63,7 @@ async function main(args: readonly string[]): Promise<number> {
           },
         );
         known = outcome.spent;
+        if (outcome.covered !== undefined) say(`${target.name}: covered ${JSON.stringify(outcome.covered)}`);
       } catch (cause) {
         failures++;
         say(`FAILED ${cause instanceof Error ? cause.message : cause}`);

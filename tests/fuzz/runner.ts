@@ -10,12 +10,14 @@ export interface Job {
 /** What it says: that a case begins, that all is done, or what failed. */
 export type Report =
   | { readonly kind: "case"; readonly seed: string; readonly spent: number }
-  | { readonly kind: "done"; readonly spent: number; readonly cases: number }
+  | { readonly kind: "done" } & Outcome
   | { readonly kind: "failed"; readonly text: string };
 
 export interface Outcome {
   readonly spent: number;
   readonly cases: number;
+  /** As `Target.covered` says. */
+  readonly covered?: Readonly<Record<string, number>>;
 }
 
 /** Wall time after which a case hangs. The slowest take seconds, on a loaded machine too. */
@@ -33,7 +35,7 @@ export async function runJob(job: Job, told: (report: Report) => void = () => {}
   worker.onmessage = ({ data }: MessageEvent<Report>) => {
     told(data);
     if (data.kind === "case") [seed, beganMs] = [data.seed, performance.now()];
-    else if (data.kind === "done") ended.resolve({ spent: data.spent, cases: data.cases });
+    else if (data.kind === "done") ended.resolve(data);
     else ended.reject(new Error(data.text));
   };
   worker.onerror = (event) => {

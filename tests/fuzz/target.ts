@@ -14,6 +14,8 @@ export interface Target {
   readonly budget: number;
   /** Runs the case of a seed; returns how many units it was. Throws what is wrong. */
   readonly run: (seed: string) => number | Promise<number>;
+  /** How often its cases so far came through what it is for, where it counts that. */
+  readonly covered?: () => Readonly<Record<string, number>>;
 }
 
 /** Random numbers for cases: what is drawn again and again. */

@@ -16,7 +16,7 @@ thread.onmessage = async ({ data: { name, seed, budget } }) => {
     const { spent, cases } = budget === undefined
       ? { spent: await runCase(target, seed), cases: 1 }
       : await fuzz(target, seed, budget, told);
-    thread.postMessage({ kind: "done", spent, cases });
+    thread.postMessage({ kind: "done", spent, cases, covered: target.covered?.() });
   } catch (cause) {
     thread.postMessage({ kind: "failed", text: cause instanceof Error ? cause.message : String(cause) });
   }
