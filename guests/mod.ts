@@ -10,6 +10,7 @@ import { idle } from "./idle.ts";
 import { isprime } from "./isprime.ts";
 import { mosaic } from "./mosaic.ts";
 import { nanobench } from "./nanobench.ts";
+import { oscillator } from "./oscillator.ts";
 import { pager } from "./pager.ts";
 import { pagetable } from "./pagetable.ts";
 import { privileged } from "./privileged.ts";
@@ -30,6 +31,7 @@ export const guests: readonly Guest[] = [
   isprime,
   mosaic,
   nanobench,
+  oscillator,
   pager,
   pagetable,
   privileged,

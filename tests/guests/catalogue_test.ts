@@ -30,7 +30,7 @@ function symbol(image: GuestImage, name: string): number {
 Deno.test("the catalogue lists the guests by name, each once, and finds each by it", () => {
   const names = guests.map(({ name }) => name);
   const expected = ["alu", "balloon", "churn", "filecache", "hello", "idle", "isprime", "mosaic", "nanobench"];
-  assertEquals(names, [...expected, "pager", "pagetable", "privileged", "rewriter", "toucher"]);
+  assertEquals(names, [...expected, "oscillator", "pager", "pagetable", "privileged", "rewriter", "toucher"]);
   for (const name of names) assertEquals(guest(name).name, name);
   assertEquals(findGuest("nobody"), undefined);
 });

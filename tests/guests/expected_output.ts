@@ -1,6 +1,6 @@
 // What each guest prints on the serial port, option by option, for tests that run guests on an engine. The checksums of
-// alu and toucher are computed here; those of pagetable and privileged were recorded from QEMU 7.2 (TCG), an implementation
-// of IA-32 that shares nothing with ours.
+// alu, oscillator and toucher are computed here; those of pagetable and privileged were recorded from QEMU 7.2 (TCG), an
+// implementation of IA-32 that shares nothing with ours.
 
 import type { GuestOptionValues } from "../../guests/mod.ts";
 
@@ -54,6 +54,11 @@ export const guestRuns: readonly GuestRun[] = [
     },
     output: "mosaic: done\n",
   },
+  ...(["table", "device"] as const).map((to) => ({
+    guest: "oscillator",
+    options: { swings: 7, accesses: 100, to },
+    output: `oscillator: 7 swings, checksum ${hex(oscillatorChecksum(7, 100, to))}\n`,
+  })),
   ...[1, 2].map((skew) => ({
     guest: "pager",
     options: { memoryMib: 1, virtualMib: 2, usesPerTick: 30, skew, hz: 100, seconds: 3, seed: 7 },
@@ -124,6 +129,20 @@ export function rewriterChecksum(rewrites: number, calls: number): number {
     seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) | 0;
   }
   return checksum >>> 0;
+}
+
+/** The checksum that guest `oscillator` prints. */
+export function oscillatorChecksum(swings: number, accesses: number, to: "table" | "device"): number {
+  const factor = 0x9e37_79b1;
+  let sum = 0;
+  const fold = (value: number) => void (sum = (sum << 5 | sum >>> 27) ^ value);
+  for (let swing = swings; swing > 0; swing--) {
+    for (let n = accesses; n > 0; n--) {
+      fold(to === "table" ? Math.imul((5 * n + swing) % 16 + 1, factor) : n % 16 << 4);
+    }
+    for (let n = accesses; n > 0; n--) fold(Math.imul(n, factor) + swing | 0);
+  }
+  return sum >>> 0;
 }
 
 /** The checksum that guest `toucher` prints after touching the first `pages` pages. */

@@ -27,6 +27,7 @@ export const subjects: readonly Subject[] = [
     options: { zeroPages: 9, commonPages: 20, repeatedPages: 12, ownPages: 9, churnPages: 5, seconds: 1 },
   },
   { use: "nanobench", options: { rounds: 30 } },
+  { use: "oscillator", options: { swings: 6, accesses: 300 } },
   { use: "pager", options: { memoryMib: 1, virtualMib: 2, usesPerTick: 5, seconds: 1 } },
   { use: "pagetable", options: { rounds: 20 } },
   { use: "privileged", options: { iterations: 300 } },
