@@ -20,11 +20,11 @@ const WORD_SHIFT = 2;
 /** 32-bit words in a frame. */
 export const WORDS_PER_FRAME = PAGE_SIZE >> WORD_SHIFT;
 
-/** What others learn from the frame table as it happens. */
+/** What others learn from the frame table, before it changes: whoever throws has then changed nothing. */
 export interface FrameEvents {
-  /** A frame that was in use before was zeroed for a new owner. */
+  /** A frame that was in use before is zeroed for a new owner. */
   recycled(mpn: Mpn): void;
-  /** A shared frame was freed or became private again. */
+  /** A shared frame is freed, or becomes private again. */
   sharingEnded(mpn: Mpn): void;
 }
 
@@ -185,9 +185,9 @@ export class FrameTable {
   #take(state: FrameState): Mpn {
     let mpn = this.#firstFree;
     if (mpn !== NO_FRAME) {
-      this.#firstFree = this.nextFree[mpn];
       this.bytes.fill(0, mpn * PAGE_SIZE, (mpn + 1) * PAGE_SIZE);
       this.events.recycled(mpn);
+      this.#firstFree = this.nextFree[mpn];
     } else if (this.#firstFresh < this.totalFrames) {
       mpn = this.#firstFresh++;
     } else {
@@ -204,10 +204,10 @@ export class FrameTable {
   }
 
   #endSharing(mpn: Mpn): void {
+    this.events.sharingEnded(mpn);
     this.referenceCounts[mpn] = 0;
     this.#totalReferences--;
     if (mpn === this.zeroFrame) this.zeroFrame = NO_FRAME;
-    this.events.sharingEnded(mpn);
   }
 
   #setState(mpn: Mpn, state: FrameState): void {

@@ -201,7 +201,12 @@ export class Pmap implements GuestMemory, StateOwner {
     const { frames } = this.machine;
     this.machine.mappingChanged(this.vm, ppn);
     frames.addReference(mpn);
-    this.#dropFrame(ppn);
+    try {
+      this.#dropFrame(ppn);
+    } catch (cause) {
+      frames.dropReference(mpn);
+      throw cause;
+    }
     this.#set(ppn, mpn === frames.zeroFrame ? PageState.zero : PageState.shared, mpn);
   }
 
@@ -232,8 +237,13 @@ export class Pmap implements GuestMemory, StateOwner {
       this.#swapFile().write(this.vm, ppn, this.machine.frames.bytesOf(this.mpns[ppn]));
     }
     if (this.mpns[ppn] >= 0) {
-      this.machine.mappingChanged(this.vm, ppn);
-      this.#dropFrame(ppn);
+      try {
+        this.machine.mappingChanged(this.vm, ppn);
+        this.#dropFrame(ppn);
+      } catch (cause) {
+        if (to === PageState.swapped) this.#swapFile().forget(this.vm, ppn, "dropped");
+        throw cause;
+      }
     }
     this.info[ppn] &= STATE_MASK | UNHASHED;
     if (to !== PageState.swapped && holdsContents(from)) this.#noteChanged(ppn);

@@ -5,7 +5,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { PluginChoice } from "../../cli/catalogue.ts";
 import { addVm, createHost, type GuestChoice } from "../../cli/machine.ts";
-import { definePlugin, type Host, type Vm } from "../../core/mod.ts";
+import { definePlugin, type Host, turnEnded, type Vm } from "../../core/mod.ts";
 import * as console from "../../plugins/console/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import * as x86 from "../../plugins/x86/mod.ts";
@@ -20,30 +20,36 @@ const SHARING = {
   use: "page-sharing",
   options: { scanMinutes: 1e-6, maxRatePagesPerS: 100_000, hostMibPerSPerGhz: 100_000, periodMs: 0.5 },
 };
+const ADAPTING = { use: "adaptive-bt", options: { threshold: 5 } }, MOST_SITES = 4096;
 const TRANSLATOR = { use: "bt", options: { cacheKib: CACHE_KIB } };
 
 const choices: readonly [name: string, plugins: readonly PluginChoice[]][] = [
   ["the interpreter", []],
   ["the translator", [TRANSLATOR]],
-  ["the translator, shadow-mmu and page-sharing", [TRANSLATOR, "shadow-mmu", SHARING]],
+  ["the adapting translator, shadow-mmu and page-sharing", [TRANSLATOR, "shadow-mmu", ADAPTING, SHARING]],
 ];
 
 interface Outcome {
   readonly host: Host;
   readonly vms: readonly Vm[];
   longestLine: number;
+  /** Steps of the longest turn of the third. */
+  longestTurn: number;
 }
 
 /** Two VMs that compute beside a third, for a while. */
 async function runBeside(third: GuestChoice, plugins: readonly PluginChoice[]): Promise<Outcome> {
   const host = createHost({ memoryMib: 24, quantumNs: QUANTUM_NS, plugins });
   const vms = [COMPUTING, third, COMPUTING].map((guest, i) => addVm(host, { name: `vm${i}`, guest, memoryMib: 4 }));
-  const outcome = { host, vms, longestLine: 0 };
+  const outcome = { host, vms, longestLine: 0, longestTurn: 0 };
   host.load({
     plugin: definePlugin({
       name: "lines",
       requires: ["console"],
       setup({ on }) {
+        on(turnEnded, ({ vm, steps }) => {
+          if (vm === vms[1]) outcome.longestTurn = Math.max(outcome.longestTurn, steps);
+        });
         on(console.line, ({ line }) => void (outcome.longestLine = Math.max(outcome.longestLine, line.length)));
       },
     }),
@@ -77,7 +83,11 @@ for (const [name, plugins] of choices) {
       });
       const share = vms[1].cpuNs / vms.reduce((sum, { cpuNs }) => sum + cpuNs, 0);
       assert(Math.abs(share * 3 - 1) <= MOST_DEVIATION, `the hostile guest had ${share} of the CPU`);
+      const { longestTurn } = outcome, quantumSteps = QUANTUM_NS * vms[1].config.cpuMhz / 1000;
+      assert(longestTurn > 0 && longestTurn <= quantumSteps, `a turn of ${longestTurn} steps`);
       checkMemory(outcome);
+      const { adaptations = 0 } = host.plugins.loaded.get("adaptive-bt")?.stats.snapshot() ?? { adaptations: Infinity };
+      if (what === "makes instructions trap") assert(adaptations > 100, `${adaptations} adaptations`);
       host.service(memory.machine).audit();
     });
   }
@@ -104,6 +114,8 @@ function checkMemory({ host, longestLine }: Outcome): void {
     );
   }
   const shadow = figures("shadow-mmu");
+  const adapting = figures("adaptive-bt");
+  if (adapting !== undefined) assert(adapting.sites <= MOST_SITES, `${adapting.sites} sites`);
   if (shadow !== undefined) assert(shadow.spaces <= 3 * 64, `${shadow.spaces} address spaces`);
 }
 

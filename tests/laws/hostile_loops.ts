@@ -22,7 +22,11 @@ import type { FlatImage } from "../../plugins/boot/mod.ts";
 
 const ORIGIN = 0x10_0000, FREE = 0x20_0000, MEMORY_BYTES = 4 << 20, PAGE = 4096;
 const SERIAL = 0x3f8, PIT_CONTROL = 0x43, PIT_COUNTER = 0x40, APIC = 0xfee0_0000;
-const APIC_TIMER = APIC + 0x320, APIC_COUNT = APIC + 0x380, APIC_DIVIDE = APIC + 0x3e0, PERIODIC = 1 << 17;
+const APIC_PRIORITY = APIC + 0x80,
+  APIC_TIMER = APIC + 0x320,
+  APIC_COUNT = APIC + 0x380,
+  APIC_DIVIDE = APIC + 0x3e0,
+  PERIODIC = 1 << 17;
 const PAGE_DIRECTORY = 0x1_0000, PAGE_TABLE = 0x1_1000, ALL = 7;
 
 function loop(write: (asm: Assembler) => void): FlatImage {
@@ -57,6 +61,17 @@ export const hostileLoops = {
     asm.label("place").mov(mem8(edi), 0xb8).mov(mem(edi, { disp: 1 }), ebx).mov(mem32(edi, { disp: 5 }), 0xc3da_0190);
     asm.mov(ecx, 120).label("call").call(edi).dec(ecx).jnz("call");
     asm.inc(ebx).add(edi, 64).cmp(edi, FREE + (1 << 20)).jb("place").jmp("again");
+  }),
+  /** Makes ever new instructions that store to a device, and runs each until it is translated and may be adapted. */
+  "makes instructions trap": loop((asm) => {
+    asm.label("again").mov(edi, FREE);
+    // MOV [task priority], EAX; RET.
+    asm.label("place").mov(mem8(edi), 0xa3).mov(mem32(edi, { disp: 1 }), APIC_PRIORITY).mov(
+      mem8(edi, { disp: 5 }),
+      0xc3,
+    );
+    asm.xor(eax, eax).mov(ecx, 140).label("call").call(edi).dec(ecx).jnz("call");
+    asm.add(edi, 64).cmp(edi, FREE + (1 << 20)).jb("place").jmp("again");
   }),
   /** Writes to the code that it runs next, each time round. */
   "changes its code": loop((asm) => {

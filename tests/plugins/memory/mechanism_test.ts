@@ -1,15 +1,17 @@
 // Transitions that page sharing, ballooning and swapping are built from, one by one.
 
-import { assertEquals, assertThrows } from "@std/assert";
-import type { Vm } from "../../../core/mod.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ListenerError, type Vm } from "../../../core/mod.ts";
 import {
   balloonPopped,
+  contentsChanged,
   mappingChanged,
   PAGE_SIZE,
   PageState,
   reclaim,
   report,
   sharingEnded,
+  written,
 } from "../../../plugins/memory/mod.ts";
 import { listening, MapSwapFile, memoryHost, PAGE_MIB, pageOf } from "./fixture.ts";
 
@@ -328,3 +330,75 @@ Deno.test("memory of another size is not restored", () => {
   const a = add("a", PAGE_MIB), b = add("b", 2 * PAGE_MIB);
   assertThrows(() => host.restore(b, host.save(a)), Error, "has 1 pages; it has 2");
 });
+
+/** Transitions between page states, from pages 0 of both VMs, which are equal. */
+const transitions: readonly [what: string, run: (memory: ReturnType<typeof twoVms>) => void][] = [
+  ["share", ({ a, b, mechanism }) => mechanism.share(b, 0, mechanism.frameOf(a, 0) ?? -1)],
+  ["break sharing", (memory) => (shareFirst(memory), memory.mechanism.breakSharing(memory.b, 0))],
+  ["write to the last page of a shared frame", (memory) => {
+    shareFirst(memory);
+    memory.mechanism.release(memory.b, 0, PageState.absent);
+    memory.put(memory.a, 0, 7);
+  }],
+  ["free the last page of a shared frame", (memory) => {
+    shareFirst(memory);
+    memory.mechanism.release(memory.b, 0, PageState.absent);
+    memory.mechanism.release(memory.a, 0, PageState.absent);
+  }],
+  ["swap the last page of a shared frame", (memory) => {
+    shareFirst(memory);
+    memory.mechanism.release(memory.b, 0, PageState.absent);
+    memory.mechanism.release(memory.a, 0, PageState.swapped);
+  }],
+  ["share the last page of a shared frame with another", (memory) => {
+    const { a, b, put, mechanism } = memory;
+    shareFirst(memory);
+    put(b, 1, 5);
+    mechanism.release(b, 0, PageState.absent);
+    mechanism.share(a, 0, mechanism.frameOf(b, 1) ?? -1);
+  }],
+  ["use a frame again", ({ a, b, put, mechanism }) => {
+    mechanism.release(a, 0, PageState.absent);
+    put(b, 1, 7);
+  }],
+  ["balloon", ({ a, mechanism }) => mechanism.release(a, 0, PageState.ballooned)],
+  ["use a ballooned page", ({ a, put, mechanism }) => {
+    mechanism.release(a, 0, PageState.ballooned);
+    put(a, 0, 7);
+  }],
+  ["swap", ({ a, mechanism }) => mechanism.release(a, 0, PageState.swapped)],
+  [
+    "map zeros",
+    ({ a, put, mechanism }) => (put(a, 1, 0), put(a, 2, 0), mechanism.mapZero(a, 1), mechanism.mapZero(a, 2)),
+  ],
+];
+
+function shareFirst({ a, b, mechanism }: ReturnType<typeof twoVms>): void {
+  mechanism.share(b, 0, mechanism.frameOf(a, 0) ?? -1);
+}
+
+for (const [what, run] of transitions) {
+  Deno.test(`a listener that throws, at any event, leaves pages and frames consistent: ${what}`, () => {
+    const tokens = [mappingChanged, sharingEnded, balloonPopped, written, contentsChanged];
+    const thrown = tokens.map((token) => {
+      for (let after = 0;; after++) {
+        const memory = twoVms(), { a, b, put, host, machine, mechanism } = memory;
+        mechanism.setSwapFile(new MapSwapFile());
+        put(a, 0, 5);
+        put(b, 0, 5);
+        let calls = 0;
+        host.bus.on(token, "broken", () => {
+          if (calls++ === after) throw new RangeError("oops");
+        });
+        try {
+          run(memory);
+        } catch (cause) {
+          assertEquals(cause instanceof ListenerError && cause.event, token.name);
+        }
+        machine.audit();
+        if (calls <= after) return after;
+      }
+    });
+    assert(thrown.some((count) => count > 0), "no event was thrown at");
+  });
+}
