@@ -64,9 +64,17 @@ export async function runLockstep(
   return first.vm.exit?.status ?? Status.success;
 }
 
-/** The same plugins with another engine. */
+/** The same plugins with another engine. What stands on the one that goes, such as adaptive-bt, goes with it. */
 async function withEngine(plugins: readonly PluginUse[], engine: string): Promise<PluginUse[]> {
-  const others = plugins.filter(({ plugin }) => !providesEngine(plugin));
+  const gone = new Set(plugins.filter(({ plugin }) => providesEngine(plugin)).map(({ plugin }) => plugin.name));
+  let others = plugins.filter(({ plugin }) => !gone.has(plugin.name));
+  for (let left = Infinity; others.length < left;) {
+    left = others.length;
+    others = others.filter(({ plugin: { name, requires = [] } }) => {
+      if (requires.some((required) => gone.has(required))) gone.add(name);
+      return !gone.has(name);
+    });
+  }
   if (engine === INTERPRETER) return others;
   if (isPluginPath(engine)) return [...others, { plugin: await loadPlugin(engine) }];
   const engines = builtinPlugins.filter(providesEngine);

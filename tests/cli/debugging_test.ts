@@ -46,6 +46,14 @@ Deno.test("--symbols names addresses, and --break takes the names", async () => 
   });
 });
 
+Deno.test("--lockstep leaves out of the other machine what stands on the engine that it replaces", async () => {
+  const guest = ["--guest", "oscillator", "--set", "guest.swings=2", "--set", "guest.accesses=300"];
+  const plugins = ["--plugins", "bt,shadow-mmu,adaptive-bt", "--set", "adaptive-bt.threshold=3"];
+  const { status, stderr } = await ballast(["run", ...guest, ...plugins, "--lockstep=x86"]);
+  assertMatch(stderr, /^lockstep: bt and interpreter are equal, \d+ comparisons in \d+ steps\n$/);
+  assertEquals(status, 0);
+});
+
 Deno.test("--lockstep compares engines, and says where they part", async () => {
   const equal = await ballast([
     "run",
