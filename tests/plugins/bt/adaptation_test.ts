@@ -9,6 +9,7 @@ import type { Fragment } from "../../../plugins/bt/cache.ts";
 import { Translator } from "../../../plugins/bt/engine.ts";
 import * as bt from "../../../plugins/bt/mod.ts";
 import * as L from "../../../plugins/bt/layout.ts";
+import * as memory from "../../../plugins/memory/mod.ts";
 import * as x86 from "../../../plugins/x86/mod.ts";
 
 /** Steps of the guest before the site is patched, and after. */
@@ -78,3 +79,25 @@ for (const regionUnits of [1, 32]) {
     assert(handled > STEPS / 30, `${handled} accesses`);
   });
 }
+
+Deno.test("no more sites have a form at once than there is room for, and one that is given back makes room", () => {
+  const host = createHost({ memoryMib: 16, plugins: [{ use: "bt", options: { threshold: 2 } }] });
+  const vm = addVm(host, { guest: GUEST, memoryMib: 8 });
+  host.runTo(vm, WARM_UP_STEPS);
+  const processor = host.service(x86.processor)(vm), sites = host.service(bt.sites);
+  // Stores one byte apart, in the page that the guest runs in.
+  const store = findGuest(GUEST.use)?.build(GUEST.options).symbols.get("store") ?? 0, page = store & -4096;
+  const given: bt.AdaptedSite[] = [];
+  for (let eip = page; eip < page + 4096; eip++) {
+    // MOV [EDI], EAX, wherever it may be looked for.
+    host.service(memory.guest)(vm).write(eip, Uint8Array.of(0x89, 0x07));
+    const site = sites.adapt({ processor, eip, cause: "device" });
+    if (site !== undefined) given.push(site);
+  }
+  assertEquals(given.length, L.ADAPTED_SITES);
+  const again = { processor, eip: given[0].eip, cause: "device" } as const;
+  assertEquals(sites.adapt({ ...again, eip: page + 4000 }), undefined);
+  sites.restore(given[0]);
+  host.service(memory.guest)(vm).write(again.eip, Uint8Array.of(0x89, 0x07));
+  assertEquals(sites.adapt(again)?.index, given[0].index);
+});
