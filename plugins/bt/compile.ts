@@ -26,8 +26,8 @@ export interface Placement {
   readonly slot: number;
   /** Whether it goes on to other translations by itself. */
   readonly chains?: boolean;
-  /** The specialised form of the instruction at an EIP, if it has one. */
-  readonly adaptedAt?: (eip: number) => AdaptedSite | undefined;
+  /** The specialised form of an instruction at an EIP, if it has one. */
+  readonly adaptedAt?: (eip: number, instruction: Instruction) => AdaptedSite | undefined;
 }
 
 /**
@@ -73,7 +73,7 @@ class RegionCompiler {
     readonly placement: Placement,
     sites: ExitSites,
   ) {
-    this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites, placement.adaptedAt);
+    this.#e = new Emitter(this.f, placement.mode & L.MODE_USER ? L.DATA_BANK_BYTES : 0, sites);
     this.#bank = placement.mode & L.MODE_USER ? L.INSTRUCTION_BANK_BYTES : 0;
     this.#isEntry = new Set(region.entries);
     const x87 = x87Frames(region);
@@ -246,7 +246,8 @@ class RegionCompiler {
     this.#falling = undefined;
     if (count > 0) f.get(BUDGET).constant(count).op(Op.i32Sub).set(BUDGET);
     for (const [at, { offset, instruction, emit }] of unit.instructions.entries()) {
-      e.beginInstruction(this.#eipOf(offset), this.#eipOf(offset + instruction.length), count - at);
+      const eip = this.#eipOf(offset), adapted = this.placement.adaptedAt?.(eip, instruction);
+      e.beginInstruction(eip, this.#eipOf(offset + instruction.length), count - at, adapted);
       if (crossesPage(unit)) {
         this.#pushPageMissing((unit.end - 1) >> PAGE_SHIFT);
         f.unlikely().if();

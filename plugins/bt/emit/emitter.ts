@@ -112,8 +112,6 @@ export class Emitter {
     readonly f: FunctionBody,
     readonly dataBank: number,
     readonly sites = new ExitSites(),
-    /** The specialised form of the instruction at an EIP, if it has one. */
-    readonly adaptedAt: (eip: number) => AdaptedSite | undefined = () => undefined,
   ) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
     this.#flagLocals = [0, 1].map(() => [f.local(I32), f.local(I32), f.local(I32)]);
@@ -121,7 +119,8 @@ export class Emitter {
 
   // Temporaries last for one instruction.
 
-  beginInstruction(eip: number, nextEip: number, incomplete: number): void {
+  /** `adapted`: its specialised form, if it has one. */
+  beginInstruction(eip: number, nextEip: number, incomplete: number, adapted?: AdaptedSite): void {
     this.eip = eip;
     this.nextEip = nextEip;
     this.incomplete = incomplete;
@@ -129,7 +128,7 @@ export class Emitter {
     this.#restart = this.#next;
     this.#next = undefined;
     // One that is fused with the instruction before it has no boundary before it to leave at.
-    this.#adapted = this.#restart === undefined ? this.adaptedAt(eip) : undefined;
+    this.#adapted = this.#restart === undefined ? adapted : undefined;
     this.#hasAdapted = false;
   }
 

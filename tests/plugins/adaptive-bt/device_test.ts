@@ -1,7 +1,7 @@
 // Adapted accesses to a device: it sees the same accesses at the same steps under every engine, and what it does in turn
 // (interrupts, timers, DMA into the code that runs) takes effect at the same instruction.
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { addVm, createHost } from "../../../cli/machine.ts";
 import { definePlugin, type PluginUse, vmAdmitted } from "../../../core/mod.ts";
 import {
@@ -30,7 +30,7 @@ const DEVICE = 0xe000_0000, NMI = 2, ROUNDS = 200;
 /** Where the device writes, by DMA, the immediate of an instruction of the loop. */
 const PATCH_EVERY = 61, NMI_EVERY = 37, DEADLINE_EVERY = 23;
 
-const image = buildProtected((asm) => {
+const meddled = buildProtected((asm) => {
   setGate(asm, NMI, "nmi");
   asm.mov(edi, DEVICE).mov(ebp, ROUNDS).xor(ebx, ebx).align(16).label("round");
   asm.mov(eax, mem(edi)).add(ebx, eax).mov(mem(edi, { disp: 4 }), ebx).movzx(ecx, mem8(edi, { disp: 8 })).add(ebx, ecx);
@@ -51,8 +51,18 @@ interface Outcome {
   readonly states: ReadonlyMap<number, string>;
 }
 
-/** Runs the guest with a device that meddles; every access with its step count. */
-async function run(plugins: readonly PluginUse[]): Promise<Outcome> {
+/** Stores to the device until that is adapted; then another instruction takes its place, and goes round as often. */
+function rewriting(replacement: readonly number[]) {
+  return buildProtected((asm) => {
+    asm.mov(edi, DEVICE).mov(eax, 1).mov(edx, 2).mov(ebp, 2).label("again").mov(ecx, ROUNDS);
+    asm.label("round").mov(mem(edi), eax).nop().nop().inc(eax).dec(ecx).jnz("round");
+    replacement.forEach((byte, i) => asm.mov(mem8(addr("round", i)), byte));
+    asm.dec(ebp).jnz("again").mov(mem32(0x7000), eax);
+  });
+}
+
+/** Runs a guest with a device that meddles; every access with its step count. */
+async function run(plugins: readonly PluginUse[], image = meddled): Promise<Outcome> {
   const accesses: string[] = [];
   const device = definePlugin({
     name: "meddler",
@@ -63,9 +73,9 @@ async function run(plugins: readonly PluginUse[]): Promise<Outcome> {
         const timer = vm.clock.timer("meddler", () => void accesses.push(`${vm.clock.steps} timer`));
         const note = (what: string) => {
           const count = accesses.push(`${vm.clock.steps} ${what}`);
-          if (count % NMI_EVERY === 0) bus.raiseNmi(vm);
+          if (count % NMI_EVERY === 0 && image === meddled) bus.raiseNmi(vm);
           if (count % DEADLINE_EVERY === 0) timer.arm(vm.clock.nowNs() + 20);
-          if (count % PATCH_EVERY === 0) {
+          if (count % PATCH_EVERY === 0 && image === meddled) {
             const at = (image.symbols.get("patched") ?? 0) + 2;
             ramOf(vm).write(at, Uint8Array.of(count & 0xff));
           }
@@ -88,20 +98,43 @@ async function run(plugins: readonly PluginUse[]): Promise<Outcome> {
   return { accesses, end: `${vm.exit?.reason} ${vm.clock.steps} ${host.stateHash(vm)}`, states };
 }
 
+const translator = (mmio = "callout"): PluginUse => ({ plugin: bt, options: { threshold: 0, mmio } });
+
 for (const mmio of ["trap", "callout"]) {
   Deno.test(`a device sees the same accesses at the same steps from adapted instructions, by default a ${mmio}`, async () => {
     const expected = await run([]);
     assert(expected.accesses.length > ROUNDS * 10, `${expected.accesses.length} accesses`);
-    const translator = { plugin: bt, options: { threshold: 0, mmio } };
-    const plain = await run([translator]);
+    const plain = await run([translator(mmio)]);
     assertEquals(plain.accesses, expected.accesses);
     assertEquals(plain.end, expected.end);
-    const adapted = await run([translator, { plugin: adaptiveBt, options: { threshold: 5 } }]);
+    const adapted = await run([translator(mmio), { plugin: adaptiveBt, options: { threshold: 5 } }]);
     assertEquals(adapted.accesses, expected.accesses);
     assertEquals(adapted.end, expected.end);
     const states = [...adapted.states.values()];
     // All but the read-modify-write, which has no form for a device.
     assertEquals(states.filter((state) => state === "common").length, 1);
     assert(states.filter((state) => state === "guilty").length >= 10, states.join());
+  });
+}
+
+/** In place of MOV [EDI], EAX: instructions that read as well, store elsewhere too, or are the last of their unit. */
+const replacements: Readonly<Record<string, readonly number[]>> = {
+  "OR [EDI], EAX": [0x09, 0x07],
+  "XADD [EDI], EAX": [0x0f, 0xc1, 0x07],
+  "CMPXCHG [EDI], EDX": [0x0f, 0xb1, 0x17],
+  "INC [EDI]": [0xff, 0x07],
+  "PUSH [EDI]": [0xff, 0x37],
+  "POP [EDI]": [0x8f, 0x07],
+};
+for (const [text, bytes] of Object.entries(replacements)) {
+  Deno.test(`another instruction at the address of an adapted one does what it is: ${text}`, async () => {
+    const image = rewriting(bytes);
+    const expected = await run([], image);
+    const adapted = await run([translator(), { plugin: adaptiveBt, options: { threshold: 5 } }], image);
+    assertMatch(expected.end, /^halt/);
+    assert(expected.accesses.length > 2 * ROUNDS, `${expected.accesses.length} accesses`);
+    assertEquals(adapted.accesses, expected.accesses);
+    assertEquals(adapted.end, expected.end);
+    assertEquals(adapted.states.get(image.symbols.get("round") ?? 0), "guilty");
   });
 }
