@@ -27,7 +27,7 @@ const TSS32 = 0x800, TSS_ESP0 = 4, TSS_SS0 = 8, TSS_SS0_LAST = 9;
 const CLEARED_BY_EVENT = TF | NT | RF | VM, CLEARED_BY_SYSENTER = VM | IF | RF;
 const POPPED = TF | DF | NT | RF | AC | ID | IF | IOPL | VIF | VIP;
 /** Flags that IRETD may bring back that make the processor look at every instruction, or mean other modes. */
-const WATCHED = TF | RF | AC | NT | VM;
+const WATCHED = TF | AC | NT | VM;
 /** Bit 1 of EFLAGS is always set. */
 const ALWAYS_SET = 2;
 /** FLAG_AUX: see state.ts. Results that are not zero and have an even low byte: negative, positive. */
@@ -311,9 +311,13 @@ export function interruptFunction(): FunctionBody {
   return t.finish();
 }
 
-/** `interruptReturn()`: IRETD at CPL 0, within it or to CPL 3. */
+/**
+ * `interruptReturn(budget)`: IRETD at CPL 0, within it or to CPL 3. RF, which page-fault handlers bring back, ends with the
+ * next instruction: where the budget has room for that one, nobody can see it.
+ */
 export function interruptReturnFunction(): FunctionBody {
   const t = new Transfer(1), { f } = t;
+  const BUDGET = 0;
   const selector = t.local(), stackSelector = t.local(), codeHigh = t.local(), stackHigh = t.local();
   t.requireProtected();
   const popped = (index: number) =>
@@ -329,6 +333,7 @@ export function interruptReturnFunction(): FunctionBody {
   t.giveUpIf();
   const eip = popped(0), cs = popped(1), flags = popped(2);
   f.get(flags).constant(WATCHED).op(Op.i32And);
+  f.get(BUDGET).constant(0).op(Op.i32LeS).constant(RF).op(Op.i32Mul).get(flags).op(Op.i32And).op(Op.i32Or);
   t.giveUpIf();
   f.get(cs).constant(0xffff).op(Op.i32And).tee(selector).constant(RPL).op(Op.i32And).if();
   f.get(selector).constant(RPL).op(Op.i32And).constant(3).op(Op.i32Ne);
@@ -360,7 +365,7 @@ export function interruptReturnFunction(): FunctionBody {
   t.setState(S.EIP, () => f.get(eip));
   t.setState(S.FLAGS_OTHER, () => {
     t.pushState(S.FLAGS_OTHER);
-    f.constant(~POPPED).op(Op.i32And).get(flags).constant(POPPED).op(Op.i32And).op(Op.i32Or);
+    f.constant(~POPPED).op(Op.i32And).get(flags).constant(POPPED & ~RF).op(Op.i32And).op(Op.i32Or);
     f.constant(ALWAYS_SET).op(Op.i32Or);
   });
   setStatusFlags(t, flags);

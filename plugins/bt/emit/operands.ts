@@ -14,9 +14,9 @@ export type Emit = (e: Emitter, instruction: Instruction) => void;
 /** Gives the emitter of an instruction, or undefined where it is to be interpreted. */
 export type Chooser = (instruction: Instruction) => Emit | undefined;
 
-/** A 32-bit address. CS is left out: a store through it faults. */
-export function isPlainAddress(instruction: Instruction): boolean {
-  return instruction.addressSize === 32 && instruction.segment !== CS;
+/** A 32-bit address. CS, which is flat and readable by the mode, is for VERW alone: a store through it faults. */
+export function isPlainAddress({ addressSize, segment, row }: Instruction): boolean {
+  return addressSize === 32 && (segment !== CS || row.handler === "verw");
 }
 
 /** Width of an operand. */

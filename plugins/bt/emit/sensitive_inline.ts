@@ -137,7 +137,9 @@ const int: InPlaceChooser = (instruction) =>
   });
 
 const iret: InPlaceChooser = (instruction) =>
-  instruction.operandSize === 32 ? transfer(instruction, Helper.interruptReturn, noArgument) : undefined;
+  instruction.operandSize === 32
+    ? transfer(instruction, Helper.interruptReturn, (e) => void e.f.get(BUDGET))
+    : undefined;
 
 export const inPlaceChoosers: Readonly<Record<string, InPlaceChooser>> = {
   rdtsc,

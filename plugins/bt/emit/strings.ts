@@ -1,6 +1,7 @@
 // String instructions on flat 32-bit addresses (SDM 2A and 2B; SDM 1, 7.3.9), and XLAT. A repeated MOVS or STOS is done at
-// once where it lies in one page of each operand, goes upwards and fits the budget, as one memory operation; every other
-// repetition is the interpreter's. One iteration is one step (design: steps).
+// once where it lies in one page of each operand, goes upwards and fits the budget, as one memory operation; CMPS and SCAS
+// are a loop where they end within such a run. Every other repetition is the interpreter's. One iteration is one step
+// (design: steps).
 
 import { CS, DF, EAX, EBX, ECX, EDI, ESI, FS, type Instruction } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
@@ -12,12 +13,13 @@ import { type Bits, bitsOf, type Chooser, type Emit } from "./operands.ts";
 
 /** Place of DF in EFLAGS. */
 const DF_BIT = 10;
+const REPNE = 0xf2;
 const PAGE_BYTES = 4096, PAGE_OFFSET = PAGE_BYTES - 1;
 
 /** Chooses between the single and the repeated form; `repeated` is undefined where the interpreter does it. */
 function stringOperation(
   once: (e: Emitter, bits: Bits) => void,
-  repeated?: (e: Emitter, bits: Bits) => void,
+  repeated?: (e: Emitter, bits: Bits, instruction: Instruction) => void,
 ): Chooser {
   return (instruction: Instruction): Emit | undefined => {
     const element = instruction.row.operands.find((operand) => operand[0] === "X" || operand[0] === "Y");
@@ -25,7 +27,7 @@ function stringOperation(
     if (instruction.segment >= FS || instruction.segment === CS) return undefined;
     const bits = bitsOf(instruction, element);
     const form = instruction.repeat === 0 ? once : repeated;
-    return form === undefined ? undefined : (e) => form(e, bits);
+    return form === undefined ? undefined : (e) => form(e, bits, instruction);
   };
 }
 
@@ -203,6 +205,71 @@ function repeatStos(e: Emitter, bits: Bits): void {
   f.end();
 }
 
+/** REPE and REPNE CMPS, with ESI, and SCAS: until a pair of elements ends it or ECX is zero. Sets the flags by the last pair. */
+function repeatCompare(hasSource: boolean): (e: Emitter, bits: Bits, instruction: Instruction) => void {
+  return (e, bits, { repeat }) => {
+    const { f } = e, size = bits / 8, shift = Math.log2(size);
+    const limit = e.temporary(), count = e.temporary(), left = e.temporary(), right = e.temporary();
+    const from = e.temporary(), to = e.temporary(), other = e.temporary();
+    // No iteration leaves the flags alone.
+    f.get(e.register(ECX)).op(Op.i32Eqz);
+    pushFlagsOther(e);
+    f.constant(DF).op(Op.i32And).op(Op.i32Or);
+    leaveIf(e);
+    const atMost = (push: () => void) => {
+      push();
+      f.tee(other).get(limit).get(other).get(limit).op(Op.i32LtU).op(Op.select).set(limit);
+    };
+    f.get(e.register(ECX)).set(limit);
+    atMost(() => f.get(BUDGET).constant(1).op(Op.i32Add));
+    const run = (register: number, machine: number) => {
+      const linear = e.register(register);
+      atMost(() => {
+        f.constant(PAGE_BYTES).get(linear).constant(PAGE_OFFSET).op(Op.i32And).op(Op.i32Sub);
+        f.constant(shift).op(Op.i32ShrU);
+      });
+      f.get(linear);
+      e.translateRun(bits, false, false);
+      f.set(machine);
+    };
+    run(EDI, to);
+    if (hasSource) run(ESI, from);
+    else {
+      e.pushRegister(EAX, bits);
+      f.set(left);
+    }
+    f.get(limit).op(Op.i32Eqz);
+    leaveIf(e);
+    f.constant(0).set(count);
+    const element = (machine: number) => {
+      f.get(machine).get(count).constant(shift).op(Op.i32Shl).op(Op.i32Add);
+      e.load(bits);
+    };
+    const done = f.block(), again = f.loop();
+    if (hasSource) {
+      element(from);
+      f.set(left);
+    }
+    element(to);
+    f.set(right).get(count).constant(1).op(Op.i32Add).set(count);
+    f.get(left).get(right).op(repeat === REPNE ? Op.i32Eq : Op.i32Ne).brIf(done);
+    f.get(count).get(limit).op(Op.i32LtU).brIf(again).end();
+    // More iterations than could be done here: all of them are the interpreter's.
+    f.get(count).get(e.register(ECX)).op(Op.i32Ne);
+    leaveIf(e);
+    f.end();
+    aluOperation(e, SUB, bits, () => f.get(left), () => f.get(right));
+    f.op(Op.drop);
+    for (const register of hasSource ? [ESI, EDI] : [EDI]) {
+      f.get(e.register(register)).get(count).constant(shift).op(Op.i32Shl).op(Op.i32Add);
+      e.setRegister(register);
+    }
+    f.get(e.register(ECX)).get(count).op(Op.i32Sub);
+    e.setRegister(ECX);
+    f.get(BUDGET).get(count).constant(1).op(Op.i32Sub).op(Op.i32Sub).set(BUDGET);
+  };
+}
+
 /** XLAT: AL = [EBX + AL]. */
 const xlat: Chooser = (instruction) => {
   if (instruction.addressSize !== 32 || instruction.segment >= FS || instruction.segment === CS) return undefined;
@@ -220,7 +287,7 @@ export const stringChoosers: Readonly<Record<string, Chooser>> = {
   movs: stringOperation(movs, repeatMovs),
   stos: stringOperation(stos, repeatStos),
   lods: stringOperation(lods),
-  cmps: stringOperation(cmps),
-  scas: stringOperation(scas),
+  cmps: stringOperation(cmps, repeatCompare(true)),
+  scas: stringOperation(scas, repeatCompare(false)),
   xlat,
 };
