@@ -69,7 +69,7 @@ export interface CacheCounts {
 }
 
 export class TranslationCache {
-  readonly table = new WebAssembly.Table({ element: "anyfunc", initial: TABLE_SLOTS, maximum: TABLE_SLOTS });
+  readonly table = new WebAssembly.Table({ element: "anyfunc", initial: L.ALL_SLOTS, maximum: L.ALL_SLOTS });
   /** By frame. */
   readonly #pages = new Map<number, Page>();
   /** All of them, the oldest first. */
@@ -205,8 +205,7 @@ export class TranslationCache {
       const page = this.#pages.get(mpn), key = keyOf(eip, mode);
       if (page?.entries.get(key)?.fragment === fragment) page.entries.delete(key);
       // A region is entered at its units alone, and a word lies where its address leads.
-      const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
-      if ((words[at + 3] & SLOT_MASK) === slot) words.fill(-1, at, at + 4);
+      for (const at of jumpCachePlaces(eip)) if ((words[at + 3] & SLOT_MASK) === slot) words.fill(-1, at, at + 4);
       page?.fragments.delete(fragment);
       if (page?.fragments.size === 0) this.#pages.delete(mpn);
     }
@@ -220,6 +219,25 @@ export class TranslationCache {
     this.#freeSlots.push(slot);
   }
 
+  /** The jump cache's word for the translation at an EIP in a mode and a frame, or -1. */
+  jump(eip: number, mode: number, mpn: number): number {
+    const { words } = this;
+    for (const at of jumpCachePlaces(eip)) {
+      if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
+    }
+    return -1;
+  }
+
+  /** Has the jump cache know an entry of a mode and a frame; what has its place goes to the place beside. */
+  noteJump({ eip, word }: Entry, mode: number, mpn: number): void {
+    const { words } = this, [at, beside] = jumpCachePlaces(eip);
+    if (words[at] !== eip) words.copyWithin(beside, at, at + 4);
+    words[at] = eip;
+    words[at + 1] = mode;
+    words[at + 2] = mpn;
+    words[at + 3] = word;
+  }
+
   emptyJumpCache(): void {
     this.words.fill(-1, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
   }
@@ -231,6 +249,12 @@ export class TranslationCache {
       return;
     }
   }
+}
+
+/** Where in the area's words an EIP's entry of the jump cache begins, its own place first. */
+function jumpCachePlaces(eip: number): readonly [number, number] {
+  const index = L.jumpCacheIndex(eip), first = L.JUMP_CACHE >> 2;
+  return [first + index * 4, first + (index ^ 1) * 4];
 }
 
 /** What tells the entries from one frame apart. */

@@ -2,7 +2,7 @@
 // translates what the interpreter has entered often enough (BT paper 3.2). The interpreter stays the reference: whatever
 // emitted code cannot do exactly, it leaves to it, an instruction at a time.
 
-import { decode, GuestFault, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
+import { decode, GuestFault, NO_PAGE, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
 import type { Interpreter } from "../x86/mod.ts";
 import type { ObservePort, Vm } from "../../core/mod.ts";
 import { type Entry, type Fragment, TranslationCache } from "./cache.ts";
@@ -10,27 +10,20 @@ import { CallOuts, noteState, syncLevel, TRANSLATED_MODE } from "./callout.ts";
 import { Adaptations, type SiteTrap } from "./adaptation.ts";
 import { EntryCounts, MOST_ENTRIES } from "./cold/counts.ts";
 import { coldForms } from "./cold/forms.ts";
-import { COLD_MISS, coldFunction, INTERPRET } from "./cold/interpreter.ts";
+import { COLD_IMPORTS, coldFunction, LOOK, NOT_KNOWN, STILL_COLD } from "./cold/interpreter.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import { Exit } from "./emit/emitter.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
 import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
 import { auxFunction } from "./emit/flag_kinds.ts";
-import { IMPORTS, TERNARY, X87_TYPE } from "./emit/imports.ts";
+import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
 import { x87Functions } from "./emit/x87_runtime.ts";
 import { type SensitiveChoice, sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
 import { chooseGroups } from "./regroup.ts";
-import {
-  COUNT_SHIFT,
-  enterFunction,
-  gotoFunction,
-  KNOWN_IMPORT,
-  leaveFunction,
-  REGION_TYPE,
-  TYPES,
-} from "./runtime.ts";
+import { Rewrites } from "./rewrites.ts";
+import { COUNT_SHIFT, enterFunction, gotoFunction, leaveFunction, REGION_TYPE, TYPES } from "./runtime.ts";
 import { type StatisticName, TranslatorStatistics } from "./statistics.ts";
 import {
   interruptFunction,
@@ -87,8 +80,6 @@ interface RegionPlan {
   readonly parts: readonly Fragment[];
 }
 
-/** A page whose code keeps changing is not translated again until it has been left alone for this many entries. */
-const REWRITE_PENALTY = 16, MOST_REWRITES = 64;
 const MOST_INSTRUCTION_BYTES = 15;
 
 export class Translator {
@@ -105,14 +96,14 @@ export class Translator {
   readonly #choose: SensitiveChoice;
   /** Runs the region that a word of the jump cache names; gives its exit status. */
   readonly #enter: (word: number) => number;
-  /** Interprets from EIP on what is cold; gives LOOK or INTERPRET. */
-  readonly #runCold: (unused: number) => number;
   readonly #counts: EntryCounts;
   /** Rare exits of all regions. */
   readonly sites = new ExitSites();
   /** Steps until regions are regrouped. */
   #stepsToLook: number;
-  readonly #rewrites = new Map<number, number>();
+  readonly #rewrites = new Rewrites();
+  /** Steps of all VMs, but for the present turn's. */
+  #steps = 0;
   #active: Processor | undefined;
   /** Where the active processor's state was before it was moved here. */
   readonly #machinePages: number;
@@ -130,6 +121,7 @@ export class Translator {
     this.#machinePages = machine.buffer.byteLength / 65536;
     this.#area = bytes.length;
     this.#words = new Int32Array(machine.buffer, this.#area, L.HYPERVISOR_BYTES / 4);
+    this.#words.fill(NO_PAGE, L.DATA_TLB >> 2, L.JUMP_CACHE >> 2);
     this.statistics = new TranslatorStatistics(options.unitInstructions);
     this.cache = new TranslationCache(this.#words, this.sites, options.cacheKib * 1024, this.statistics);
     const callsOutForDevices = options.forms.mmio === "callout";
@@ -152,14 +144,13 @@ export class Translator {
     });
     const x87 = x87Functions().map(({ name, body }, index) => ({ type: X87_TYPE + index, body, exported: name }));
     this.#runtime = {
-      ...this.#instantiate(this.#encode(functions, [KNOWN_IMPORT])).exports,
+      ...this.#instantiate(this.#encode(functions, [])).exports,
       ...this.#instantiate(this.#encode(x87, [])).exports,
     };
     this.#enter = this.#runtime.enter as (word: number) => number;
-    const cold = { type: REGION_TYPE, body: coldFunction(this.#area, options.threshold), exported: "cold" };
-    const imports = [{ name: "coldMiss", type: TERNARY }];
-    if (cold.body.callees !== COLD_MISS + 1) throw new Error("cold code calls what it does not import");
-    this.#runCold = this.#instantiate(this.#encode([cold], imports)).exports.cold as (unused: number) => number;
+    const { threshold, chaining } = options;
+    const cold = coldFunction({ area: this.#area, threshold, chaining });
+    this.#instantiate(this.#encode([{ type: REGION_TYPE, body: cold, slot: L.COLD_SLOT }], COLD_IMPORTS));
     this.#counts = new EntryCounts(this.#words);
     new Uint8Array(machine.buffer, this.#area + L.FORMS).set(new Uint8Array(coldForms().buffer));
     code.addUser(this);
@@ -175,46 +166,29 @@ export class Translator {
     const { clock } = vm;
     // Alignment checks or watchpoints are armed: every access takes the slow path, which is the interpreter's.
     if (cpu.tlb !== cpu.mmu.data.host) return this.interpreter.execute(vm);
-    const words = this.#words, callOuts = this.#callOuts, statistics = this.statistics;
+    const callOuts = this.#callOuts, statistics = this.statistics;
     if (this.#stepsToLook <= 0) this.#regroup(vm.id);
     callOuts.begin(cpu);
     const startedAt = clock.steps;
     while (clock.steps < clock.deadlineSteps && cpu.attention === 0) {
       const word = this.#find(cpu);
-      const left = clock.deadlineSteps - clock.steps;
-      if (word < 0 || left < word >>> COUNT_SHIFT) {
-        if (word < 0) statistics.coldEntries++;
-        else statistics.lateEntries++;
-        if ((cpu.mode & TRANSLATED_MODE) === TRANSLATED_MODE) this.#interpretCold(cpu);
-        else this.#interpret(cpu);
+      if (word >= 0 && word >>> COUNT_SHIFT <= clock.deadlineSteps - clock.steps) {
+        this.#run(cpu, word);
         continue;
       }
-      statistics.dispatches++;
-      noteState(words, cpu);
-      callOuts.giveBudget(cpu);
-      cpu.blockSteps = clock.steps;
-      cpu.index = 0;
-      const status = this.#enter(word);
-      if (status === 0) {
-        completeFlags(words);
-        callOuts.takeBack(cpu);
-        if (callOuts.hasLeft) callOuts.hasLeft = false;
-        else if (clock.steps < clock.deadlineSteps) statistics.exits[0]++;
-        else statistics.exits[Exit.yield]++;
+      if (word < 0) statistics.coldEntries++;
+      else statistics.lateEntries++;
+      if ((cpu.mode & TRANSLATED_MODE) !== TRANSLATED_MODE) {
+        this.#interpret(cpu);
         continue;
       }
-      const site = this.sites.at(status);
-      completeExit(words, site);
-      callOuts.takeBack(cpu);
-      statistics.exits[site.status]++;
-      if (site.status === Exit.emulate) this.#emulate(cpu, site);
-      // A region may leave for the interpreter at the very deadline.
-      else if (site.status === Exit.interpret) {
-        callOuts.tellTrap(cpu, site.eip);
-        if (clock.steps < clock.deadlineSteps) this.#interpret(cpu);
-      }
+      const before = clock.steps;
+      this.#run(cpu, L.COLD_SLOT);
+      // Only a fetch that fails makes no progress: the interpreter raises it.
+      if (clock.steps === before) this.#interpret(cpu);
     }
     this.#stepsToLook -= clock.steps - startedAt;
+    this.#steps += clock.steps - startedAt;
   }
 
   step(vm: Vm): boolean {
@@ -224,7 +198,7 @@ export class Translator {
   discard(mpn: number, first: number, last: number): void {
     if (!this.cache.hasPage(mpn)) return;
     this.statistics.invalidated += this.cache.forgetLines(mpn, first, last);
-    this.#rewrites.set(mpn, (this.#rewrites.get(mpn) ?? 0) + 1);
+    this.#rewrites.note(mpn, this.#steps);
   }
 
   addLines(mpn: number, lines: [number, number]): void {
@@ -240,35 +214,71 @@ export class Translator {
     }
   }
 
-  /** Interprets from EIP on, until there is or should be a translation, or the turn's loop has to look. */
-  #interpretCold(cpu: Processor): void {
-    const { clock } = cpu.vm, { r } = cpu;
-    const before = clock.steps;
-    for (;;) {
-      noteState(this.#words, cpu);
-      this.#callOuts.giveBudget(cpu);
+  /**
+   * Enters a region or cold code, by a word of the jump cache or COLD_SLOT, and does what is left to do when translations and
+   * cold code come to a point where the dispatcher has to look.
+   */
+  #run(cpu: Processor, word: number): void {
+    const { clock } = cpu.vm, { statistics } = this, callOuts = this.#callOuts, words = this.#words;
+    for (let entered = word;; entered = L.COLD_SLOT) {
+      noteState(words, cpu);
+      callOuts.giveBudget(cpu);
       cpu.blockSteps = clock.steps;
       cpu.index = 0;
-      const status = this.#runCold(0);
-      this.#callOuts.takeBack(cpu);
-      this.statistics.coldEntries += this.#words[L.COLD_ENTRIES >> 2];
-      if (status !== INTERPRET) {
-        // Only a fetch that fails makes no progress: the interpreter raises it.
-        if (clock.steps > before) break;
+      if (entered === L.COLD_SLOT) statistics.coldDispatches++;
+      else statistics.dispatches++;
+      const status = this.#enter(entered);
+      if (status > 0) {
+        this.#leftAt(cpu, status);
+        break;
       }
-      // What goes on behind the instruction is no new block, unless it is a string instruction that goes on itself.
-      const eip = r[S.EIP], mpn = this.#fetched(eip & ~PAGE_MASK, r[S.CPL] === 3 ? L.MODE_USER : 0);
-      const completed = this.interpreter.runFirst(cpu);
-      this.#callOuts.noteOutside(cpu);
-      const isInLine = completed && (r[S.EIP] - eip) >>> 0 <= MOST_INSTRUCTION_BYTES;
-      if (!isInLine || clock.steps >= clock.deadlineSteps || cpu.attention !== 0) break;
-      if ((cpu.mode & TRANSLATED_MODE) !== TRANSLATED_MODE) break;
-      // A unit may begin there all the same.
-      if (mpn >= 0 && r[S.EIP] >>> PAGE_SHIFT === eip >>> PAGE_SHIFT) {
-        this.#counts.enter((mpn << PAGE_SHIFT) | (r[S.EIP] & PAGE_MASK));
+      completeFlags(words);
+      callOuts.takeBack(cpu);
+      if (status === LOOK) {
+        if (callOuts.hasLeft) callOuts.hasLeft = false;
+        else if (clock.steps < clock.deadlineSteps) statistics.exits[0]++;
+        else statistics.exits[Exit.yield]++;
+        break;
       }
+      statistics.exits[Exit.interpret]++;
+      if (!this.#interpretInLine(cpu)) break;
     }
+    statistics.coldEntries += words[L.COLD_ENTRIES >> 2];
+    statistics.interpretedSteps += words[L.COLD_STEPS >> 2];
+    words[L.COLD_ENTRIES >> 2] = words[L.COLD_STEPS >> 2] = 0;
+  }
+
+  /** A region was left at a site. */
+  #leftAt(cpu: Processor, status: number): void {
+    const site = this.sites.at(status), { clock } = cpu.vm;
+    completeExit(this.#words, site);
+    this.#callOuts.takeBack(cpu);
+    this.statistics.exits[site.status]++;
+    if (site.status === Exit.emulate) this.#emulate(cpu, site);
+    // A region may leave for the interpreter at the very deadline.
+    else if (site.status === Exit.interpret) {
+      this.#callOuts.tellTrap(cpu, site.eip);
+      if (clock.steps < clock.deadlineSteps) this.#interpret(cpu);
+    }
+  }
+
+  /** Interprets one instruction that cold code has no handler for; returns whether that goes on behind it. */
+  #interpretInLine(cpu: Processor): boolean {
+    const { r } = cpu, { clock } = cpu.vm;
+    const eip = r[S.EIP], mpn = this.#fetched(eip & ~PAGE_MASK, r[S.CPL] === 3 ? L.MODE_USER : 0);
+    const before = clock.steps;
+    const completed = this.interpreter.runFirst(cpu);
     this.statistics.interpretedSteps += clock.steps - before;
+    this.#callOuts.noteOutside(cpu);
+    // What goes on behind the instruction is no new block, unless it is a string instruction that goes on itself.
+    if (!completed || (r[S.EIP] - eip) >>> 0 > MOST_INSTRUCTION_BYTES) return false;
+    if (clock.steps >= clock.deadlineSteps || cpu.attention !== 0) return false;
+    if ((cpu.mode & TRANSLATED_MODE) !== TRANSLATED_MODE) return false;
+    // A unit may begin there all the same.
+    if (mpn >= 0 && r[S.EIP] >>> PAGE_SHIFT === eip >>> PAGE_SHIFT) {
+      this.#counts.enter((mpn << PAGE_SHIFT) | (r[S.EIP] & PAGE_MASK));
+    }
+    return true;
   }
 
   /** Interprets one block, or what of it the deadline allows. */
@@ -291,12 +301,8 @@ export class Translator {
   #activate(vm: Vm): Processor {
     const cpu = this.processorOf(vm);
     if (this.#active !== cpu) {
-      const idle = this.#active;
-      if (idle !== undefined) {
-        const { data, instruction } = idle.mmu;
-        const stateBytes = S.STATE_WORDS * 4, dataBytes = data.host.byteLength;
-        const buffer = new ArrayBuffer(stateBytes + dataBytes + instruction.host.byteLength);
-        idle.moveTo(buffer, 0, stateBytes, stateBytes + dataBytes);
+      if (this.#active !== undefined) {
+        this.#active.moveHome();
         // So that each VM's first entry into a translation is seen: they share those from the frames that they share.
         this.cache.emptyJumpCache();
       }
@@ -319,8 +325,8 @@ export class Translator {
     if (words[tlb >> 2] !== (eip & 0xfffff000) && !this.#fetches(cpu, eip)) return -1;
     const mpn = words[(tlb + L.TLB_MPN) >> 2];
     const mode = cpu.mode | (isUser ? L.MODE_USER : 0);
-    const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
-    if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
+    const word = this.cache.jump(eip, mode, mpn);
+    if (word >= 0) return word;
     // Most of what is not there is code that was interpreted a few times: that must cost little.
     const count = this.#counts.enter((mpn << 12) | (eip & 0xfff));
     // A first entry may be one of many whose count has lost its place.
@@ -328,10 +334,7 @@ export class Translator {
     if (!isKnown && count < this.#thresholdOf(mpn)) return -1;
     const entry = this.#lookUp(cpu, mpn, eip, mode);
     if (entry === undefined) return -1;
-    words[at] = eip;
-    words[at + 1] = mode;
-    words[at + 2] = mpn;
-    words[at + 3] = entry.word;
+    this.cache.noteJump(entry, mode, mpn);
     return entry.word;
   }
 
@@ -348,10 +351,7 @@ export class Translator {
 
   /** Entries of a block before it is translated; more where code keeps changing. */
   #thresholdOf(mpn: number): number {
-    const { threshold } = this.options;
-    if (this.#rewrites.size === 0) return threshold;
-    const rewrites = this.#rewrites.get(mpn) ?? 0;
-    return Math.min(threshold * (1 + Math.min(rewrites, MOST_REWRITES) * REWRITE_PENALTY), MOST_ENTRIES);
+    return Math.min(this.options.threshold * this.#rewrites.factor(mpn, this.#steps), MOST_ENTRIES);
   }
 
   /** The translation that there is, or that is made now. */
@@ -501,7 +501,7 @@ export class Translator {
       functions,
       machinePages: this.#machinePages,
       area: this.#area,
-      tableSlots: L.TABLE_SLOTS,
+      tableSlots: L.ALL_SLOTS,
     });
   }
 
@@ -521,29 +521,35 @@ export class Translator {
     return new WebAssembly.Instance(new WebAssembly.Module(module), { m: environment });
   }
 
-  /** The slow path of `goto`: the word of the translation that there is at EIP, or -1 where the dispatcher must look. */
+  /**
+   * Where the jump cache or the instruction TLB does not help: the word of the translation that there is at EIP; NOT_KNOWN
+   * where the dispatcher must look, STILL_COLD where there is none to be made yet.
+   */
   readonly #known = (eip: number): number => {
     const cpu = this.#active;
-    if (cpu === undefined) return -1;
+    if (cpu === undefined) return NOT_KNOWN;
     const words = this.#words;
     const tlb = L.INSTRUCTION_TLB + words[L.INSTRUCTION_BANK >> 2] +
       ((eip >>> 12) & (L.INSTRUCTION_BANK_BYTES / 16 - 1)) * 16;
     if (words[tlb >> 2] !== (eip & 0xfffff000)) {
       // A stop for a tool must not be thrown through translated code, whose steps would be lost: the dispatcher fetches.
-      if (cpu.mmu.stopsFetches) return -1;
+      if (cpu.mmu.stopsFetches) return NOT_KNOWN;
       syncLevel(cpu);
-      if (!this.#fetches(cpu, eip)) return -1;
+      if (!this.#fetches(cpu, eip)) return NOT_KNOWN;
+      // Filling the page may have ended the turn.
+      const { clock } = cpu.vm;
+      if (clock.deadlineSteps <= clock.steps) return NOT_KNOWN;
     }
     const mpn = words[(tlb + L.TLB_MPN) >> 2], mode = words[L.MODE >> 2];
-    const at = (L.JUMP_CACHE + L.jumpCacheIndex(eip) * 16) >> 2;
-    if (words[at] === eip && words[at + 1] === mode && words[at + 2] === mpn) return words[at + 3];
+    const word = this.cache.jump(eip, mode, mpn);
+    if (word >= 0) return word;
     const entry = this.cache.find(mpn, eip, mode);
-    if (entry === undefined) return -1;
+    if (entry === undefined) {
+      const count = this.#counts.enter((mpn << PAGE_SHIFT) | (eip & PAGE_MASK));
+      return count < this.#thresholdOf(mpn) ? STILL_COLD : NOT_KNOWN;
+    }
     this.cache.noteEntry(entry.fragment, cpu.vm.id);
-    words[at] = eip;
-    words[at + 1] = mode;
-    words[at + 2] = mpn;
-    words[at + 3] = entry.word;
+    this.cache.noteJump(entry, mode, mpn);
     return entry.word;
   };
 

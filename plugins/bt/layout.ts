@@ -33,8 +33,8 @@ export const END_STEPS = 1056, END_CYCLES = 1064;
 export const DEVICE_MISS = 1072;
 /** Not zero while somebody listens to the events that the guest is delivered. */
 export const OBSERVED = 1076;
-/** Blocks that cold code has entered behind the first, in its last run. */
-export const COLD_ENTRIES = 1280;
+/** Blocks that cold code has entered, and steps that it has taken, since the dispatcher last looked. */
+export const COLD_ENTRIES = 1280, COLD_STEPS = 1292;
 /** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
 export const PORTS = 1088, PORT_ENTRIES = 16;
 
@@ -47,21 +47,26 @@ export const DATA_TLB = 4096, DATA_BANK_BYTES = Mmu.ENTRIES * BYTES_PER_ENTRY;
 export const INSTRUCTION_TLB = DATA_TLB + 2 * DATA_BANK_BYTES;
 export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
 
-/** The jump cache: EIP, mode, MPN, then slot and entry in one word. */
-export const JUMP_CACHE = 73728, JUMP_CACHE_ENTRIES = 8192;
+/**
+ * The jump cache: EIP, mode, MPN, then slot and entry in one word. What another has taken the place of lies beside it, where
+ * the index differs in its last bit.
+ */
+export const JUMP_CACHE = INSTRUCTION_TLB + 2 * INSTRUCTION_BANK_BYTES, JUMP_CACHE_ENTRIES = 1 << 14;
 /** A word for each slot of the table: how often its region was entered, modulo 2^32. */
 export const ENTRIES = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16, TABLE_SLOTS = 1 << 15;
+/** The table's last slot has the interpreter of cold code. */
+export const COLD_SLOT = TABLE_SLOTS, ALL_SLOTS = TABLE_SLOTS + 1;
 /** And where its region was last left to: an EIP. */
 export const LEFT_TO = ENTRIES + TABLE_SLOTS * 4;
 /** By number of an adapted site: accesses to plain memory since it was adapted (adaptation.ts). */
 export const ADAPTED_COUNTS = LEFT_TO + TABLE_SLOTS * 4, ADAPTED_SITES = 1024;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
-export const HYPERVISOR_BYTES = 786432;
+export const HYPERVISOR_BYTES = 32 * 65536;
 /**
  * At its end: the table of cold code's forms (cold/forms.ts), and before it how often blocks were entered, a word each: upper
  * bits of the machine address, then the count (cold/counts.ts).
  */
-export const COUNT_BITS = 15, COUNTERS = 1 << 16, COUNT_MASK = (1 << COUNT_BITS) - 1;
+export const COUNT_BITS = 15, COUNTERS = 1 << 17, COUNT_MASK = (1 << COUNT_BITS) - 1;
 export const FORMS = HYPERVISOR_BYTES - 4096, COUNTS = FORMS - COUNTERS * 4;
 
 /** Words of a TLB entry's host half. */

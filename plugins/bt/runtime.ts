@@ -1,6 +1,6 @@
-// The part of the translator that is itself WebAssembly: entering a region from the dispatcher, flags that are asked for, chaining from one region to the next through the jump cache. An
-// entry counts only while the instruction TLB maps its page to the frame that it was translated from, so that no change of
-// address space has to clear the cache (design: chaining across pages).
+// The part of the translator that is itself WebAssembly: entering a region from the dispatcher, and chaining from one region
+// to the next through the jump cache. An entry counts only while the instruction TLB maps its page to the frame that it was
+// translated from, so that no change of address space has to clear the cache (design: chaining across pages).
 
 import { X87_TYPES } from "./emit/x87_runtime.ts";
 import * as L from "./layout.ts";
@@ -20,8 +20,8 @@ export const TYPES: readonly FunctionType[] = [
 export const REGION_TYPE = 0;
 
 /**
- * The jump cache's last word, which is never negative: the region's slot; the number, from 1, of the unit that is entered; and how many steps must be
- * left, so that the region need not look at the budget before its first loop.
+ * The jump cache's last word, which is never negative: the region's slot; the number, from 1, of the unit that is entered; and
+ * how many steps must be left, so that the region need not look at the budget before its first loop.
  */
 const UNIT_BITS = 8;
 export const ENTRY_SHIFT = 16, SLOT_MASK = (1 << ENTRY_SHIFT) - 1, UNIT_MASK = (1 << UNIT_BITS) - 1;
@@ -45,6 +45,9 @@ export function enterFunction(): FunctionBody {
   return pushEntry(new FunctionBody(1), WORD).returnCallIndirect(REGION_TYPE);
 }
 
+/** Bytes of an entry of the jump cache: 16. */
+const ENTRY_BYTES_SHIFT = 4;
+
 /** Counts an entry into a slot's region. */
 export function countEntry(f: FunctionBody, slot: number): void {
   const at = L.ENTRIES + slot * 4;
@@ -52,13 +55,9 @@ export function countEntry(f: FunctionBody, slot: number): void {
   f.memory(Access.i32Store, HYPERVISOR, at);
 }
 
-/** The import of this module: EIP to the word of the translation that is known there, fetched as the interpreter would; or -1. */
-export const KNOWN_IMPORT = { name: "known", type: REGION_TYPE } as const;
-const KNOWN = 0;
-
 /**
- * `goto(eip)`: tail-calls the translation at EIP, or returns 0 where there is none that surely holds, or the budget
- * is less than what it needs.
+ * `goto(eip)`: tail-calls the translation at EIP; where the jump cache has none that surely holds, or the budget is less than
+ * what it needs, the interpreter of cold code (cold/interpreter.ts), which looks further.
  */
 export function gotoFunction(): FunctionBody {
   const f = new FunctionBody(1);
@@ -66,30 +65,28 @@ export function gotoFunction(): FunctionBody {
   const entry = f.local(I32), tlb = f.local(I32), word = f.local(I32);
   const load = (base: number, at: number) => f.get(base).memory(Access.i32Load, HYPERVISOR, at);
   const global = (at: number) => f.constant(0).memory(Access.i32Load, HYPERVISOR, at);
-  const miss = f.block();
-  f.get(EIP).get(EIP).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
-  f.constant(4).op(Op.i32Shl).tee(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE).get(EIP).op(Op.i32Ne).brIf(
-    miss,
-  );
-  load(entry, L.JUMP_CACHE + 4);
-  global(L.MODE).op(Op.i32Ne).brIf(miss);
+  const cold = f.block();
   f.get(EIP).constant(8).op(Op.i32ShrU).constant(L.INSTRUCTION_BANK_BYTES - 16).op(Op.i32And);
   global(L.INSTRUCTION_BANK).op(Op.i32Add).tee(tlb);
-  f.memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB).get(EIP).constant(0xfffff000 | 0).op(Op.i32And).op(Op.i32Ne)
-    .brIf(miss);
-  load(tlb, L.INSTRUCTION_TLB + L.TLB_MPN);
-  load(entry, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(miss);
-  load(entry, L.JUMP_CACHE + 12).tee(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
-  global(L.BUDGET).op(Op.i32GtS).brIf(miss);
-  pushEntry(f, word).returnCallIndirect(REGION_TYPE);
+  f.memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB).get(EIP).constant(0xfffff000 | 0).op(Op.i32And).op(Op.i32Ne);
+  f.brIf(cold);
+  f.get(EIP).get(EIP).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
+  f.constant(ENTRY_BYTES_SHIFT).op(Op.i32Shl).set(entry);
+  for (const isBeside of [false, true]) {
+    const other = f.block();
+    if (isBeside) f.get(entry).constant(1 << ENTRY_BYTES_SHIFT).op(Op.i32Xor).set(entry);
+    load(entry, L.JUMP_CACHE).get(EIP).op(Op.i32Ne).brIf(other);
+    load(entry, L.JUMP_CACHE + 4);
+    global(L.MODE).op(Op.i32Ne).brIf(other);
+    load(tlb, L.INSTRUCTION_TLB + L.TLB_MPN);
+    load(entry, L.JUMP_CACHE + 8).op(Op.i32Ne).brIf(other);
+    load(entry, L.JUMP_CACHE + 12).tee(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
+    global(L.BUDGET).op(Op.i32GtS).brIf(cold);
+    pushEntry(f, word).returnCallIndirect(REGION_TYPE);
+    f.end();
+  }
   f.end();
-  // The page is not in the instruction TLB, or another entry has the place in the jump cache: often, after a switch.
-  global(L.BUDGET).constant(0).op(Op.i32GtS).if();
-  f.get(EIP).call(KNOWN).tee(word).constant(0).op(Op.i32GeS).if();
-  f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU);
-  global(L.BUDGET).op(Op.i32LeS).if();
-  pushEntry(f, word).returnCallIndirect(REGION_TYPE);
-  f.end().end().end();
+  f.constant(1).constant(L.COLD_SLOT).returnCallIndirect(REGION_TYPE);
   f.constant(0);
   return f;
 }

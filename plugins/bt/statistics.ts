@@ -29,6 +29,7 @@ export class TranslatorStatistics {
   regrouped = 0;
   groups = 0;
   coldEntries = 0;
+  coldDispatches = 0;
   lateEntries = 0;
   traps = 0;
   callouts = 0;
@@ -89,6 +90,7 @@ export class TranslatorStatistics {
       chained,
       chainRate: ratio(chained, entries),
       coldEntries,
+      coldDispatches: this.coldDispatches,
       lateEntries: this.lateEntries,
       hitRate: ratio(entries, entries + coldEntries),
       traps: this.traps,
@@ -148,9 +150,10 @@ export const STATISTICS = {
   regrouped: ["regions", "that were compiled anew as parts of groups"],
   interpretedSteps: ["steps", "taken by the interpreter"],
   dispatches: ["entries", "into translations from the run loop"],
-  chained: ["entries", "into translations from translations, through the jump cache"],
+  chained: ["entries", "into translations from translations and from cold code, mostly through the jump cache"],
   chainRate: ["share of entries", "those that were chained"],
   coldEntries: ["entries", "left to the interpreter because there was no translation"],
+  coldDispatches: ["entries", "into the interpreter of cold code from the run loop"],
   lateEntries: [
     "entries",
     "left to the interpreter because the turn's end was nearer than the way through a translation",
@@ -162,7 +165,7 @@ export const STATISTICS = {
   ...emulatedFigures((name) => {
     return ["instructions", `emulated by trap or call-out: ${SENSITIVE_CLASSES[name].describe}`] as const;
   }),
-  exitsMiss: ["exits", "because the jump cache had no translation for the next EIP"],
+  exitsMiss: ["exits", "because the run loop has to look for a translation of the next EIP, or to make one"],
   exitsYield: ["exits", "because the turn ended, or was about to"],
   exitsInterpret: ["exits", "because an instruction or an access is left to the interpreter"],
   exitsEmulate: ["exits", "because a sensitive instruction is handled by trap"],

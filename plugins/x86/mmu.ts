@@ -45,9 +45,9 @@ export const Missed = { other: 0, traced: 1, device: 2 } as const;
 export class FetchStop {}
 
 export class Mmu {
-  static readonly ENTRIES = 1024;
+  static readonly ENTRIES = 1 << 14;
   static readonly MASK = Mmu.ENTRIES - 1;
-  static readonly INSTRUCTION_ENTRIES = 1024;
+  static readonly INSTRUCTION_ENTRIES = 1 << 12;
 
   readonly data = new Tlb(Mmu.ENTRIES);
   readonly instruction = new Tlb(Mmu.INSTRUCTION_ENTRIES);
@@ -139,23 +139,30 @@ export class Mmu {
   }
 
   readonly #fillDataHost = (index: number): void => {
+    const mpn = this.#frameAtHand(this.data.ppn[index]);
+    if (mpn >= 0) this.#fillDataHostWith(index, mpn);
+  };
+
+  /** Fills a data TLB entry's host halves, for both banks, with all that can be done there by now. */
+  #fillDataHostWith(index: number, mpn: number): void {
     const { data } = this, ppn = data.ppn[index], rights = data.rights[index];
-    const mpn = this.#frameAtHand(ppn);
-    if (mpn < 0) return;
     const isWritable = (rights & Right.dirty) !== 0 && this.memory.isWritable(ppn) && !this.code.hasCode[mpn] &&
       this.traced[ppn] === 0;
     const isGranted = isWritable && (rights & Right.write) !== 0;
     data.fillHost(index, 0, mpn, isGranted || (isWritable && !(this.#r[S.CR0] & S.CR0_WP)));
     if (rights & Right.user) data.fillHost(index, this.userBank, mpn, isGranted);
-  };
+  }
 
   readonly #fillInstructionHost = (index: number): void => {
+    const mpn = this.#fetchStops.size > 0 ? -1 : this.#frameAtHand(this.instruction.ppn[index]);
+    if (mpn >= 0) this.#fillInstructionHostWith(index, mpn);
+  };
+
+  #fillInstructionHostWith(index: number, mpn: number): void {
     const { instruction } = this;
-    const mpn = this.#fetchStops.size > 0 ? -1 : this.#frameAtHand(instruction.ppn[index]);
-    if (mpn < 0) return;
     instruction.fillHost(index, 0, mpn, false);
     if (instruction.rights[index] & Right.user) instruction.fillHost(index, instruction.userBank, mpn, false);
-  };
+  }
 
   /** The frame to read a page through, or -1 where that has an effect or a device lies there. */
   #frameAtHand(ppn: number): number {
@@ -406,8 +413,8 @@ export class Mmu {
     const ppn = tlb.ppn[index];
     if (ppn >= this.memory.pages || this.#isDevice[ppn] !== 0) return index;
     const mpn = isWrite ? this.memory.frameForWrite(ppn) : this.memory.frameForRead(ppn);
-    const writable = isWrite && this.memory.isWritable(ppn) && !this.code.hasCode[mpn] && this.traced[ppn] === 0;
-    tlb.fillHost(index, bank, mpn, writable);
+    if (tlb === this.data) this.#fillDataHostWith(index, mpn);
+    else this.#fillInstructionHostWith(index, mpn);
     return index;
   }
 

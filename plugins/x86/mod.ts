@@ -27,7 +27,7 @@ export { Mmu } from "./mmu.ts";
 export { describeCode, describeRegisters, describeState } from "./registers.ts";
 export { type CodeLine, disassemble, disassembleAt, type NameOf } from "./disassembler.ts";
 export { FetchStop, Missed } from "./mmu.ts";
-export { KeptEntries } from "./kept_entries.ts";
+export { KeptEntries, NO_PAGE } from "./kept_entries.ts";
 export { Right, Tlb } from "./tlb.ts";
 export * from "./instruction.ts";
 export * as state from "./state.ts";

@@ -100,6 +100,9 @@ export class Processor implements StateOwner {
   readonly fault = new GuestFault();
   readonly delivered: Hooks["delivered"];
 
+  /** Where the state block is unless an engine wants it elsewhere. */
+  readonly #home = new ArrayBuffer(S.STATE_WORDS * 4);
+
   constructor(
     readonly vm: Vm,
     makeMmu: (processor: Processor) => Mmu,
@@ -108,11 +111,10 @@ export class Processor implements StateOwner {
     readonly hooks: Hooks,
   ) {
     this.delivered = hooks.delivered;
-    const block = new ArrayBuffer(S.STATE_WORDS * 4);
-    this.r = new Int32Array(block);
-    this.r16 = new Uint16Array(block);
-    this.r8 = new Uint8Array(block);
-    this.fpu.moveTo(block, S.X87_STATE * 4);
+    this.r = new Int32Array(this.#home);
+    this.r16 = new Uint16Array(this.#home);
+    this.r8 = new Uint8Array(this.#home);
+    this.fpu.moveTo(this.#home, S.X87_STATE * 4);
     this.mmu = makeMmu(this);
     this.view = this.mmu.machine.view;
     this.bytes = this.mmu.machine.bytes;
@@ -493,18 +495,29 @@ export class Processor implements StateOwner {
 
   /**
    * Moves the state block and the TLBs' host halves into `buffer`, at byte offsets, so that translated code finds them at
-   * a fixed address. What held them before is free.
+   * a fixed address. What is there of the TLBs' must be empty; nobody else may be there until `moveHome`.
    */
   moveTo(buffer: ArrayBufferLike, stateAt: number, dataTlbAt: number, instructionTlbAt: number): void {
-    const r = new Int32Array(buffer, stateAt, S.STATE_WORDS);
-    r.set(this.r);
-    this.r = r;
-    this.r16 = new Uint16Array(buffer, stateAt, S.STATE_WORDS * 2);
-    this.r8 = new Uint8Array(buffer, stateAt, S.STATE_WORDS * 4);
-    this.fpu.moveTo(buffer, stateAt + S.X87_STATE * 4);
     const { data, instruction } = this.mmu;
     data.moveHostTo(new Int32Array(buffer, dataTlbAt, data.host.length));
     instruction.moveHostTo(new Int32Array(buffer, instructionTlbAt, instruction.host.length));
+    this.#moveState(buffer, stateAt);
+  }
+
+  /** Moves them back, and leaves the TLBs' places empty. */
+  moveHome(): void {
+    this.mmu.data.moveHostTo();
+    this.mmu.instruction.moveHostTo();
+    this.#moveState(this.#home, 0);
+  }
+
+  #moveState(buffer: ArrayBufferLike, at: number): void {
+    const r = new Int32Array(buffer, at, S.STATE_WORDS);
+    r.set(this.r);
+    this.r = r;
+    this.r16 = new Uint16Array(buffer, at, S.STATE_WORDS * 2);
+    this.r8 = new Uint8Array(buffer, at, S.STATE_WORDS * 4);
+    this.fpu.moveTo(buffer, at + S.X87_STATE * 4);
     this.updateAttention();
   }
 

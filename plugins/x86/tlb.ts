@@ -9,6 +9,34 @@ import { type KeptEntries, NO_PAGE as NO_TAG } from "./kept_entries.ts";
 /** Guest-half rights, as the page tables granted them when the entry was filled. */
 export const Right = { user: 1, write: 2, dirty: 4, global: 8, large: 16 } as const;
 
+/** A set of indices below `size` that can be gone through; from the last to the first while they are deleted. */
+class IndexSet {
+  readonly items: Int32Array;
+  count = 0;
+  readonly #places: Int32Array;
+
+  constructor(size: number) {
+    this.items = new Int32Array(size);
+    this.#places = new Int32Array(size).fill(-1);
+  }
+
+  add(index: number): void {
+    this.#places[index] = this.count;
+    this.items[this.count++] = index;
+  }
+
+  /** Takes out an index that is in. The last one gets its place. */
+  delete(index: number): void {
+    const place = this.#places[index], last = this.items[--this.count];
+    this.items[place] = last;
+    this.#places[last] = place;
+    this.#places[index] = -1;
+  }
+}
+
+/** Large pages are counted by what of the address space lies in the smaller kind of them, 2 MiB. */
+const REGION_SHIFT = 21, REGIONS = 1 << (32 - REGION_SHIFT);
+
 /** One direct-mapped TLB, indexed by the low bits of the linear page number. */
 export class Tlb {
   /** Guest half: the linear page's address (NO_TAG when empty), its PPN, its rights. */
@@ -22,10 +50,13 @@ export class Tlb {
   host: Int32Array;
   readonly mask: number;
   readonly userBank: number;
-  /** Indices of entries that were filled, so that a flush costs what was filled; and whether an index is among them. */
-  readonly #filled: Int32Array;
-  readonly #isListed: Uint8Array;
-  #filledCount = 0;
+  /** Where the host half is unless an engine wants it elsewhere. */
+  readonly #home: Int32Array;
+  /** Entries in use, so that a flush costs what there is: those that a load of CR3 drops, and the global ones. */
+  readonly #local: IndexSet;
+  readonly #global: IndexSet;
+  /** Parts of large pages in use, by region. */
+  readonly #large = new Uint16Array(REGIONS);
 
   constructor(readonly entries: number) {
     this.mask = entries - 1;
@@ -33,14 +64,20 @@ export class Tlb {
     this.page = new Int32Array(entries).fill(NO_TAG);
     this.ppn = new Int32Array(entries);
     this.rights = new Uint8Array(entries);
-    this.host = new Int32Array(entries * 8).fill(NO_TAG);
-    this.#filled = new Int32Array(entries);
-    this.#isListed = new Uint8Array(entries);
+    this.host = this.#home = new Int32Array(entries * 8).fill(NO_TAG);
+    this.#local = new IndexSet(entries);
+    this.#global = new IndexSet(entries);
   }
 
-  /** Moves the host half to where an engine wants it; `target` has the same length. */
-  moveHostTo(target: Int32Array): void {
-    target.set(this.host);
+  /** Moves the host half to where an engine wants it, or home. `target` has the same length and holds NO_TAG alone. */
+  moveHostTo(target = this.#home): void {
+    const { host } = this;
+    this.#each((index) => {
+      for (const at of [index * 4, this.userBank + index * 4]) {
+        for (let word = at; word < at + 4; word++) target[word] = host[word];
+      }
+      this.dropHost(index);
+    });
     this.host = target;
   }
 
@@ -59,13 +96,12 @@ export class Tlb {
 
   /** Replaces an entry's guest half; its host half is to be filled again. */
   fill(index: number, linear: number, ppn: number, rights: number): void {
-    if (this.#isListed[index] === 0) {
-      this.#isListed[index] = 1;
-      this.#filled[this.#filledCount++] = index;
-    }
+    if (this.page[index] !== NO_TAG) this.#unlist(index);
     this.page[index] = linear & 0xfffff000;
     this.ppn[index] = ppn;
     this.rights[index] = rights;
+    (rights & Right.global ? this.#global : this.#local).add(index);
+    if (rights & Right.large) this.#large[linear >>> REGION_SHIFT]++;
     this.dropHost(index);
   }
 
@@ -80,33 +116,20 @@ export class Tlb {
 
   /** Drops every entry, or every one that is not global. */
   flush(keepGlobal: boolean): void {
-    let kept = 0;
-    for (let i = 0; i < this.#filledCount; i++) {
-      const index = this.#filled[i];
-      if (keepGlobal && this.page[index] !== NO_TAG && (this.rights[index] & Right.global) !== 0) {
-        this.#filled[kept++] = index;
-        continue;
-      }
-      this.#remove(index);
-    }
-    this.#filledCount = kept;
+    const { items } = this.#local;
+    while (this.#local.count > 0) this.#remove(items[this.#local.count - 1]);
+    if (keepGlobal) return;
+    while (this.#global.count > 0) this.#remove(this.#global.items[this.#global.count - 1]);
   }
 
   /** Moves every entry that is not global to `target`, which is empty. */
   moveOut(target: KeptEntries): void {
-    let kept = 0;
-    for (let i = 0; i < this.#filledCount; i++) {
-      const index = this.#filled[i], page = this.page[index];
-      if (page !== NO_TAG) {
-        if ((this.rights[index] & Right.global) !== 0) {
-          this.#filled[kept++] = index;
-          continue;
-        }
-        target.add(index, page, this.ppn[index], this.rights[index]);
-      }
-      this.#remove(index);
+    const { items } = this.#local;
+    for (let i = 0; i < this.#local.count; i++) {
+      const index = items[i];
+      target.add(index, this.page[index], this.ppn[index], this.rights[index]);
     }
-    this.#filledCount = kept;
+    this.flush(true);
   }
 
   /** Moves kept entries back to where there are none, calls `filled` for each index, and empties `source`. */
@@ -124,72 +147,81 @@ export class Tlb {
   drop(linear: number): boolean {
     const index = this.index(linear);
     if (!this.hits(index, linear) || (this.rights[index] & Right.global) !== 0) return false;
-    this.page[index] = NO_TAG;
-    this.dropHost(index);
+    this.#remove(index);
     return true;
   }
 
   /** Drops the entries that are not global and whose page agrees with `linear` in the bits of `mask`; how many. */
   dropRange(linear: number, mask: number): number {
-    let dropped = 0;
-    for (let i = 0; i < this.#filledCount; i++) {
-      const page = this.page[this.#filled[i]];
-      if (page !== NO_TAG && ((page ^ linear) & mask) === 0 && this.drop(page)) dropped++;
+    const before = this.#local.count;
+    for (let i = before - 1; i >= 0; i--) {
+      const index = this.#local.items[i];
+      if (((this.page[index] ^ linear) & mask) === 0) this.#remove(index);
     }
-    return dropped;
+    return before - this.#local.count;
   }
 
   /** Drops the entries of one page, and with it all parts of the large page that it may lie in. */
   flushPage(linear: number, largePageMask: number): void {
-    let kept = 0;
-    for (let i = 0; i < this.#filledCount; i++) {
-      const index = this.#filled[i], page = this.page[index];
-      const isLarge = (this.rights[index] & Right.large) !== 0;
-      const differs = (page ^ linear) & (isLarge ? largePageMask : 0xfffff000);
-      if (page !== NO_TAG && differs !== 0) {
-        this.#filled[kept++] = index;
-        continue;
+    const index = this.index(linear);
+    if (this.hits(index, linear)) this.#remove(index);
+    const first = (linear & largePageMask) >>> REGION_SHIFT, last = (linear | ~largePageMask) >>> REGION_SHIFT;
+    if (this.#large[first] + this.#large[last] === 0) return;
+    for (const set of [this.#local, this.#global]) {
+      for (let i = set.count - 1; i >= 0; i--) {
+        const part = set.items[i];
+        const isPart = (this.rights[part] & Right.large) !== 0 && ((this.page[part] ^ linear) & largePageMask) === 0;
+        if (isPart) this.#remove(part);
       }
-      this.#remove(index);
     }
-    this.#filledCount = kept;
   }
 
   /** Drops all host halves. */
   dropHostHalves(): void {
-    for (let i = 0; i < this.#filledCount; i++) this.dropHost(this.#filled[i]);
+    this.#each((index) => this.dropHost(index));
   }
 
   /** Drops the host halves of one guest-physical page. */
   dropPpn(ppn: number): void {
-    for (let i = 0; i < this.#filledCount; i++) {
-      const index = this.#filled[i];
+    this.#each((index) => {
       if (this.ppn[index] === ppn) this.dropHost(index);
-    }
+    });
   }
 
   /** Takes the right to write through the fast path from every entry of a frame. */
   dropWriteTags(mpn: number): void {
-    for (let i = 0; i < this.#filledCount; i++) {
-      const at = this.#filled[i] * 4;
-      if (this.host[at + 3] === mpn) this.host[at + 2] = NO_TAG;
-      if (this.host[this.userBank + at + 3] === mpn) this.host[this.userBank + at + 2] = NO_TAG;
-    }
+    const { host, userBank } = this;
+    this.#each((index) => {
+      const at = index * 4;
+      if (host[at + 3] === mpn) host[at + 2] = NO_TAG;
+      if (host[userBank + at + 3] === mpn) host[userBank + at + 2] = NO_TAG;
+    });
   }
 
   /** Takes the right to write through the fast path from every entry of a guest-physical page. */
   dropWriteTagsOfPpn(ppn: number): void {
-    for (let i = 0; i < this.#filledCount; i++) {
-      const index = this.#filled[i], at = index * 4;
+    this.#each((index) => {
+      const at = index * 4;
       if (this.ppn[index] === ppn) this.host[at + 2] = this.host[this.userBank + at + 2] = NO_TAG;
-    }
+    });
   }
 
-  /** Drops an entry, which is then no longer listed. */
+  #each(visit: (index: number) => void): void {
+    for (let i = 0; i < this.#local.count; i++) visit(this.#local.items[i]);
+    for (let i = 0; i < this.#global.count; i++) visit(this.#global.items[i]);
+  }
+
+  /** Drops an entry in use. */
   #remove(index: number): void {
-    this.#isListed[index] = 0;
+    this.#unlist(index);
     this.page[index] = NO_TAG;
     this.dropHost(index);
+  }
+
+  #unlist(index: number): void {
+    const rights = this.rights[index];
+    (rights & Right.global ? this.#global : this.#local).delete(index);
+    if (rights & Right.large) this.#large[this.page[index] >>> REGION_SHIFT]--;
   }
 
   /** Drops the host halves of one entry. */
@@ -203,10 +235,12 @@ export class Tlb {
     this.host[at + 3] = this.host[user + 3] = -1;
   }
 
-  /** The guest halves; host halves are derived. */
+  /** The guest halves, by index; host halves are derived. */
   save(): Saved {
-    const filled = [...this.#filled.subarray(0, this.#filledCount)].filter((index) => this.page[index] !== NO_TAG);
-    return filled.map((index) => [index, this.page[index], this.ppn[index], this.rights[index]]);
+    const used: number[] = [];
+    this.#each((index) => used.push(index));
+    used.sort((a, b) => a - b);
+    return used.map((index) => [index, this.page[index], this.ppn[index], this.rights[index]]);
   }
 
   restore(saved: Saved): void {

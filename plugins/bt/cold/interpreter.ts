@@ -1,11 +1,15 @@
 // Cold code is interpreted in WebAssembly, straight from the guest's bytes: what runs a few times is neither decoded into
 // objects nor translated (BT paper 3.2 translates on demand; measured: decoded objects missed the caches, 80 ns an instruction).
-// One function runs from EIP on, an instruction at a time, through flat 32-bit code; what it has no handler for, and every
-// fault and slow access, is left to the interpreter proper, before anything has changed. It reads an instruction's bytes
-// whole before it looks at operands, and holds nothing of code from one instruction to the next but the frame of its page.
+// One function runs from EIP on, an instruction at a time, through flat 32-bit code, and goes on in a translation where a block
+// begins that has one; what it has no handler for, and every fault and slow access, is left to the interpreter proper, before
+// anything has changed. It reads an instruction's bytes whole before it looks at operands, and holds nothing of code from one
+// instruction to the next but the frame of its page.
 
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
+import { STORED_WORD } from "../emit/flag_kinds.ts";
+import { QUATERNARY, TERNARY, UNARY } from "../emit/imports.ts";
+import { COUNT_SHIFT, pushEntry, REGION_TYPE } from "../runtime.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op } from "../wasm.ts";
 import {
   GROUP,
@@ -25,11 +29,21 @@ import { Alu } from "./alu.ts";
 import { operations } from "./operations.ts";
 
 /** What the function returns: the dispatcher looks for a translation at EIP; the interpreter runs the instruction there. */
-export const LOOK = 0, INTERPRET = 1;
-/** The slow path of accesses: linear address, kind and machine address of the code, to machine address or -1. */
-export const COLD_MISS = 0;
+export const LOOK = 0, INTERPRET = -1;
+/** What `known` returns where there is no translation: one should be made, or the fetch fails; it is not worth it yet. */
+export const NOT_KNOWN = -1, STILL_COLD = -2;
+/**
+ * Its imports. The slow path of accesses: linear address, kind and machine address of the code, to machine address or -1.
+ * That of translations: EIP to the jump cache's word. What flags come from, to FLAG_AUX.
+ */
+export const COLD_IMPORTS = [
+  { name: "coldMiss", type: TERNARY },
+  { name: "known", type: UNARY },
+  { name: "aux", type: QUATERNARY },
+] as const;
+const MISS = 0, KNOWN = 1, AUX = 2;
 
-const PAGE_MASK = 0xfffff000 | 0;
+const PAGE_SHIFT = 12, PAGE_MASK = 0xfffff000 | 0;
 const LAST_OFFSET = 4095;
 /** So many prefixes leave an instruction shorter than any that is too long. */
 const MOST_PREFIXES = 3;
@@ -72,9 +86,18 @@ export interface ColdLabels {
   readonly jumped: number;
 }
 
-/** The function: it takes and returns a word, of which the parameter is not used. `area` is where the hypervisor's area begins. */
-export function coldFunction(area: number, threshold: number): FunctionBody {
-  return new ColdInterpreter(area, threshold).body;
+export interface ColdOptions {
+  /** Where the hypervisor's area begins. */
+  readonly area: number;
+  /** Entries of a block before it is translated. */
+  readonly threshold: number;
+  /** Whether it goes on to translations itself, or leaves that to the dispatcher. */
+  readonly chaining: boolean;
+}
+
+/** The function: its parameter is not zero where the block at EIP is being entered; it returns a region's exit status, too. */
+export function coldFunction(options: ColdOptions): FunctionBody {
+  return new ColdInterpreter(options).body;
 }
 
 export class ColdInterpreter {
@@ -87,13 +110,18 @@ export class ColdInterpreter {
   readonly #bank: number;
   readonly #form: number;
   readonly #entry: number;
-  /** Blocks entered behind the first. */
+  readonly #word: number;
+  /** Blocks entered, and the budget at the beginning. */
   readonly #entries: number;
+  readonly #start: number;
   /** Words of 64 bits for products and quotients. */
   readonly wide: number;
   readonly wider: number;
 
-  constructor(readonly area: number, readonly threshold: number) {
+  readonly area: number;
+
+  constructor(readonly options: ColdOptions) {
+    this.area = options.area;
     const f = this.body;
     const local = () => f.local(I32);
     this.v = {
@@ -125,6 +153,8 @@ export class ColdInterpreter {
     this.#form = local();
     this.#entry = local();
     this.#entries = local();
+    this.#start = local();
+    this.#word = local();
     this.wide = f.local(I64);
     this.wider = f.local(I64);
     this.#emit();
@@ -132,14 +162,18 @@ export class ColdInterpreter {
 
   #emit(): void {
     const f = this.body, { v } = this;
-    this.word(L.BUDGET).set(this.#budget);
+    const ENTERED = 0;
+    this.#completeFlags();
+    f.get(ENTERED).set(v.isEntry);
+    this.word(L.BUDGET).tee(this.#budget).set(this.#start);
     this.word(L.STATE + S.EIP * 4).set(v.eip);
     this.word(L.INSTRUCTION_BANK).set(this.#bank);
-    f.constant(1).set(this.#isStale);
     const interpret = f.block();
+    const again = f.loop();
+    f.constant(1).set(this.#isStale);
     const look = f.block();
     const next = f.loop();
-    f.get(this.#budget).op(Op.i32Eqz).brIf(look);
+    f.get(this.#budget).constant(0).op(Op.i32LeS).brIf(look);
     this.#findPage(look);
     f.get(v.isEntry).if();
     f.constant(0).set(v.isEntry);
@@ -165,10 +199,47 @@ export class ColdInterpreter {
     f.br(next);
     f.end();
     f.end();
+    if (this.options.chaining) this.#look(again);
     this.#leave(LOOK);
+    f.end();
     f.end();
     this.#leave(INTERPRET);
     f.constant(0);
+  }
+
+  /** Computes the flags that a translation has left uncomputed. */
+  #completeFlags(): void {
+    const f = this.body;
+    this.word(L.FLAG_KIND).if();
+    this.setState(S.FLAG_AUX, () => {
+      this.word(L.FLAG_KIND);
+      this.word(L.STATE + S.FLAG_AUX * 4);
+      this.word(L.FLAG_RIGHT);
+      this.word(L.STATE + S.FLAG_RESULT * 4).call(AUX);
+    });
+    f.constant(0).constant(STORED_WORD).memory(Access.i32Store, HYPERVISOR, L.FLAG_KIND);
+    f.end();
+  }
+
+  /** Goes on where there is a translation that the jump cache or the instruction TLB lacked; or here, if there is none. */
+  #look(again: number): void {
+    const f = this.body, { eip, isEntry } = this.v;
+    f.get(this.#budget).constant(0).op(Op.i32GtS).if();
+    f.get(eip).call(KNOWN).tee(this.#word).constant(0).op(Op.i32GeS).if();
+    this.#goOnAtWord();
+    f.end();
+    f.get(this.#word).constant(NOT_KNOWN).op(Op.i32Ne).if();
+    f.constant(0).set(isEntry).get(this.#entries).constant(1).op(Op.i32Add).set(this.#entries).br(again);
+    f.end().end();
+  }
+
+  /** Enters the translation that the word names, if the budget is enough. */
+  #goOnAtWord(): void {
+    const f = this.body, word = this.#word;
+    f.get(word).constant(COUNT_SHIFT).op(Op.i32ShrU).get(this.#budget).op(Op.i32LeS).if();
+    this.#writeBack();
+    pushEntry(f, word).returnCallIndirect(REGION_TYPE);
+    f.end();
   }
 
   /** Pushes a word of the hypervisor's area. */
@@ -223,11 +294,22 @@ export class ColdInterpreter {
   }
 
   #leave(status: number): void {
+    this.#writeBack();
+    this.body.constant(status).op(Op.return);
+  }
+
+  #writeBack(): void {
     const f = this.body;
+    const add = (at: number, push: () => void) => {
+      f.constant(0);
+      this.word(at);
+      push();
+      f.op(Op.i32Add).memory(Access.i32Store, HYPERVISOR, at);
+    };
     this.setState(S.EIP, () => f.get(this.v.eip));
     f.constant(0).get(this.#budget).memory(Access.i32Store, HYPERVISOR, L.BUDGET);
-    f.constant(0).get(this.#entries).memory(Access.i32Store, HYPERVISOR, L.COLD_ENTRIES);
-    f.constant(status).op(Op.return);
+    add(L.COLD_ENTRIES, () => f.get(this.#entries));
+    add(L.COLD_STEPS, () => f.get(this.#start).get(this.#budget).op(Op.i32Sub));
   }
 
   /** Makes sure that the page of EIP is the one at hand, from the instruction TLB; what that lacks is the dispatcher's. */
@@ -244,24 +326,32 @@ export class ColdInterpreter {
     f.end();
   }
 
-  /** At the beginning of a block: leaves where there is a translation, or should be one by now; counts the entry otherwise. */
+  /** At the beginning of a block: goes on in its translation, looks where there may or should be one; else counts the entry. */
   #countEntry(look: number): void {
     const f = this.body, { eip, addend, value, at } = this.v;
+    const counted = f.block();
     f.get(eip).get(eip).constant(12).op(Op.i32ShrU).op(Op.i32Xor).constant(L.JUMP_CACHE_ENTRIES - 1).op(Op.i32And);
     f.constant(4).op(Op.i32Shl).tee(this.#entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE).get(eip);
     f.op(Op.i32Eq).if();
     f.get(this.#entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4);
-    this.word(L.MODE).op(Op.i32Eq).brIf(look);
-    f.end();
+    this.word(L.MODE).op(Op.i32Eq).if();
+    if (!this.options.chaining) f.br(look);
+    f.get(this.#entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 8);
+    f.get(eip).get(addend).op(Op.i32Add).constant(PAGE_SHIFT).op(Op.i32ShrU).op(Op.i32Ne).brIf(look);
+    f.get(this.#entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 12).set(this.#word);
+    this.#goOnAtWord();
+    // The turn ends before the way through it would: on to that end.
+    f.br(counted).end().end();
     f.get(eip).get(addend).op(Op.i32Add).tee(at).constant(13).op(Op.i32ShrU).get(at).op(Op.i32Xor);
     f.constant(L.COUNTERS - 1).op(Op.i32And).constant(2).op(Op.i32Shl).tee(this.#entry);
     f.memory(Access.i32Load, HYPERVISOR, L.COUNTS).tee(value);
     // Another address has the place: there may be a translation all the same.
     f.get(at).op(Op.i32Xor).constant(L.COUNT_BITS).op(Op.i32ShrU).brIf(look);
     f.get(value).constant(L.COUNT_MASK).op(Op.i32And).constant(1).op(Op.i32Add);
-    f.constant(this.threshold).op(Op.i32GeU).brIf(look);
+    f.constant(this.options.threshold).op(Op.i32GeU).brIf(look);
     f.get(this.#entry).get(value).constant(1).op(Op.i32Add).memory(Access.i32Store, HYPERVISOR, L.COUNTS);
     f.get(this.#entries).constant(1).op(Op.i32Add).set(this.#entries);
+    f.end();
   }
 
   /** Everything up to the handler: form, ModR/M byte, effective address, immediate, the operand's place. */
@@ -376,7 +466,7 @@ export class ColdInterpreter {
     f.get(address);
     pushSize();
     pushWrite();
-    f.op(Op.i32Or).get(at).call(COLD_MISS).tee(entry).constant(-1).op(Op.i32Eq).brIf(interpret);
+    f.op(Op.i32Or).get(at).call(MISS).tee(entry).constant(-1).op(Op.i32Eq).brIf(interpret);
     f.constant(1).set(this.#isStale);
     f.get(entry);
     f.end();

@@ -2,6 +2,7 @@
 // after the Intel SDM 3A, chapters 3, 4 and 6.
 
 import { Random } from "../../../core/mod.ts";
+import { Mmu } from "../../../plugins/x86/mod.ts";
 
 const CODE = 0x10000, CODE_PAGES = 4, DATA = 0x14000, DATA_PAGES = 4, STACK = 0x1c000, STACK_PAGES = 2;
 
@@ -10,7 +11,7 @@ export const L = {
   PAGE: 4096,
   PAGE_DIRECTORY: 0x1000,
   PAGE_TABLE: 0x2000,
-  /** Page table for linear addresses from 4 MiB on. */
+  /** Page table for those linear addresses from 4 MiB on that are mapped: all code and data pages again. */
   HIGH_PAGE_TABLE: 0x8000,
   GDT: 0x3000,
   IDT: 0x3400,
@@ -32,8 +33,8 @@ export const L = {
   CODE_ALIAS: 0x20000,
   DATA_ALIAS: 0x21000,
   /** All code and data pages again, where they meet the same instruction-TLB and the same data-TLB entries. */
-  INSTRUCTION_CONFLICT: 0x100000,
-  DATA_CONFLICT: 0x400000,
+  INSTRUCTION_CONFLICT: Mmu.INSTRUCTION_ENTRIES * 4096,
+  DATA_CONFLICT: Mmu.ENTRIES * 4096,
   CODE_SYSTEM: 1,
   DATA_SYSTEM: 2,
   CODE_USER: 3,
@@ -119,7 +120,9 @@ export function imageOfSystem(): Int32Array {
     put(table + ((linear >>> 12) & 0x3ff) * 4, physical | rights);
   };
   put(L.PAGE_DIRECTORY, L.PAGE_TABLE | PRESENT | WRITABLE | USER);
-  put(L.PAGE_DIRECTORY + 4, L.HIGH_PAGE_TABLE | PRESENT | WRITABLE | USER);
+  for (const linear of [4 << 20, L.INSTRUCTION_CONFLICT, L.DATA_CONFLICT]) {
+    put(L.PAGE_DIRECTORY + (linear >>> 22) * 4, L.HIGH_PAGE_TABLE | PRESENT | WRITABLE | USER);
+  }
   for (let page = L.PAGE_DIRECTORY; page <= L.HIGH_PAGE_TABLE; page += L.PAGE) map(page, page, PRESENT | WRITABLE);
   const all = PRESENT | WRITABLE | USER;
   for (let page: number = L.CODE; page < L.STACK + L.STACK_BYTES; page += L.PAGE) {

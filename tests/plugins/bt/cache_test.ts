@@ -110,6 +110,31 @@ Deno.test("a region does not answer for its frame at another linear page, and gi
   assertEquals(cache.counts.regions, 1);
 });
 
+Deno.test("what loses its place in the jump cache lies beside it, and goes with its region", () => {
+  const { cache, words } = emptyCache(10_000);
+  const region = findRegion({ bytes: code, mpn: FRAME, offsets: [0], limits: { cap: 12, units: 1 } });
+  const [first, second, third] = [0, 1, 2].map((lap) => {
+    // What differs above the bits that the index comes from.
+    const eip = (LINEAR_PAGE + lap * (L.JUMP_CACHE_ENTRIES << 12)) | 0, slot = cache.takeSlot();
+    const fragment: Fragment = {
+      ...{ mode: MODE, slot, spans: [{ mpn: FRAME + lap, eip, bytes: 1 }], entries: [0], exits: new Set<number>() },
+      ...{ generation: 0, seenEntries: 0, emittedBytes: 100, sites: [], vmIds: [1] },
+    };
+    return cache.install(fragment, region);
+  });
+  assertEquals(new Set([first, second, third].map(({ eip }) => L.jumpCacheIndex(eip))).size, 1);
+  const known = () => [first, second, third].map(({ eip }, lap) => cache.jump(eip, MODE, FRAME + lap));
+  cache.noteJump(first, MODE, FRAME);
+  cache.noteJump(second, MODE, FRAME + 1);
+  assertEquals(known(), [first.word, second.word, -1]);
+  cache.noteJump(third, MODE, FRAME + 2);
+  assertEquals(known(), [-1, second.word, third.word]);
+  cache.forget(second.fragment);
+  assertEquals(known(), [-1, -1, third.word]);
+  cache.forget(third.fragment);
+  assertEquals(words.subarray(L.JUMP_CACHE >> 2, L.ENTRIES >> 2).every((word) => word === -1), true);
+});
+
 /** A host whose one guest writes and runs routines, all of them translated. */
 function rewriting(rewrites: number, places: number, cacheKib: number): { host: Host; vm: Vm; text: () => string } {
   let text = "";

@@ -120,7 +120,7 @@ Deno.test("every entry from the run loop leaves by one exit, and the exits say w
       const host = await run(use, options, forms);
       const f = published(host);
       const exits = f.exitsMiss + f.exitsYield + f.exitsInterpret + f.exitsEmulate + f.exitsCallout + f.exitsDevice;
-      assertEquals(exits, f.dispatches, use);
+      assertEquals(exits, f.dispatches + f.coldDispatches, use);
       assertEquals(f.traps, f.exitsEmulate, use);
       assert(f.exitsCallout + f.exitsDevice <= f.callouts, use);
     }
