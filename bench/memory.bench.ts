@@ -22,16 +22,32 @@ for (let ppn = 0; ppn < pages.pages; ppn++) {
   for (let i = 0; i < memoryTokens.PAGE_SIZE; i += 4) view.setInt32(at + i, Math.imul(ppn + 1, i + 0x9e37), true);
 }
 
-Deno.bench(`${PAGES} pages out to the swap file and back, random victims`, { group: "swap" }, () => {
+const out = () => {
   if (pager.pageOut(vm, PAGES) !== PAGES) throw new Error(`fewer than ${PAGES} pages went out: ${pager.failure}`);
+};
+const back = () => {
   for (let ppn = 0; ppn < pages.pages; ppn++) pages.frameForRead(ppn);
-});
+};
+/** Seconds of each measured run, by direction. */
+const seconds = new Map<string, number[]>();
 
-Deno.bench(`${PAGES} pages out to the swap file`, { group: "swap" }, (b) => {
-  b.start();
-  pager.pageOut(vm, PAGES);
-  b.end();
-  for (let ppn = 0; ppn < pages.pages; ppn++) pages.frameForRead(ppn);
+for (const [name, run] of [["out to", out], ["back from", back]] as const) {
+  Deno.bench(`${PAGES} pages ${name} the swap file, random victims`, { group: "swap" }, (b) => {
+    if (run === back) out();
+    const began = performance.now();
+    b.start();
+    run();
+    b.end();
+    seconds.set(name, [...seconds.get(name) ?? [], (performance.now() - began) / 1000]);
+    if (run === out) back();
+  });
+}
+
+globalThis.addEventListener("unload", () => {
+  for (const [name, runs] of seconds) {
+    const median = runs.toSorted((a, b) => a - b)[runs.length >> 1];
+    console.log(`pages a second ${name} the swap file, median: ${Math.round(PAGES / median).toLocaleString("en")}`);
+  }
 });
 
 /** VMs of many sizes and shares, of which some are held at their minimum and some at their maximum. */

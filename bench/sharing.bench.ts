@@ -55,6 +55,11 @@ function bench(name: string, unit: string, units: number, prepare: () => void, r
 }
 
 globalThis.addEventListener("unload", () => {
+  const { totalFrames } = host.service(memoryTokens.machine);
+  const part = sharing.metadataBytes / (totalFrames * PAGE_SIZE);
+  console.log(
+    `\nthe table: ${sharing.metadataBytes / totalFrames} bytes for a frame, ${(100 * part).toFixed(2)} % of memory`,
+  );
   for (const [name, { units, cpuMicros }] of rates) {
     if (cpuMicros > 0) {
       console.log(`${name} per CPU second: ${(units / (cpuMicros / MICROS_PER_SECOND)).toPrecision(3)}`);

@@ -8,6 +8,7 @@ import { definePlugin } from "../../../core/mod.ts";
 import * as bt from "../../../plugins/bt/mod.ts";
 
 const optional = ["allocator", "swap", "balloon", "tax-allocator", "clock-victims", "lru-victims"];
+const known = [...optional, "page-sharing"].filter((name) => builtinPlugins.some((plugin) => plugin.name === name));
 const subjects = [
   { use: "alu", options: { iterations: 3000 } },
   { use: "privileged", options: { iterations: 200 } },
@@ -15,7 +16,11 @@ const subjects = [
 ] as const;
 
 /** Every emitted function, in order, and what the guest computed. */
-async function emittedBy(subject: (typeof subjects)[number], loaded: readonly string[]) {
+async function emittedBy(
+  subject: (typeof subjects)[number],
+  loaded: readonly string[],
+  options: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {},
+) {
   const bodies: Uint8Array[] = [];
   const recorder = definePlugin({
     name: "recorder",
@@ -25,10 +30,9 @@ async function emittedBy(subject: (typeof subjects)[number], loaded: readonly st
   const chosen = loaded.filter((name) =>
     builtinPlugins.some((plugin) => plugin.name === name && plugin.tier !== "base")
   );
-  const without = optional.filter((name) => !loaded.includes(name));
-  const known = without.filter((name) => builtinPlugins.some((plugin) => plugin.name === name));
-  const host = createHost({ memoryMib: 32, plugins: ["bt", ...chosen, recorder], without: known });
-  assertEquals(optional.filter((name) => host.plugins.loaded.has(name)).toSorted(), loaded.toSorted());
+  const without = known.filter((name) => !loaded.includes(name));
+  const host = createHost({ memoryMib: 32, plugins: ["bt", ...chosen, recorder], without, options });
+  assertEquals(known.filter((name) => host.plugins.loaded.has(name)).toSorted(), loaded.toSorted());
   const vm = addVm(host, { guest: subject, memoryMib: 8 });
   await host.run();
   return { bodies, hash: host.stateHash(vm), steps: vm.clock.steps, hostTimeNs: host.clock.nowNs };
@@ -40,5 +44,10 @@ for (const subject of subjects) {
     assertGreater(bare.bodies.length, 0);
     const sets = [["allocator", "swap"], ["allocator", "swap", "clock-victims"], optional];
     for (const loaded of sets) assertEquals(await emittedBy(subject, loaded), bare, loaded.join());
+  });
+
+  Deno.test(`${subject.use}: emitted code and host time are the same with page sharing that scans nothing`, async () => {
+    const idle = { "page-sharing": { maxRatePagesPerS: 0 } };
+    assertEquals(await emittedBy(subject, [...optional, "page-sharing"], idle), await emittedBy(subject, []));
   });
 }
