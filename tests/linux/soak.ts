@@ -19,8 +19,8 @@ export interface SoakOptions {
   readonly hostMib: number;
   readonly minMib: number;
   readonly cpuMhz: number;
-  /** Memory that each guest checks. */
-  readonly checkedMib: number;
+  /** Memory that each guest checks, or that of one after another. */
+  readonly checkedMib: number | readonly number[];
   readonly plugins?: readonly PluginChoice[];
   /** Options by plugin. */
   readonly options?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -36,6 +36,11 @@ export interface SoakResult {
   /** States of free memory as they came, each of them audited. */
   readonly states: readonly allocator.ReclamationState[];
   readonly log: readonly string[];
+  /** Pages in all balloons at most. */
+  readonly mostBalloonedPages: number;
+  /** Steps of all guests and host time, both since they were told to begin. */
+  readonly steps: number;
+  readonly hostNs: number;
 }
 
 /** Runs it. `saved` is a Linux machine of DEFAULT_VM_MIB at its shell. */
@@ -43,6 +48,8 @@ export async function soak(saved: SavedVm, given: SoakOptions): Promise<SoakResu
   const log: string[] = [], states: allocator.ReclamationState[] = [], complaints: string[] = [];
   const passes = new Map<Vm, number>(), reachedMin = new Set<Vm>();
   const { hostMib: memoryMib, plugins = [], options } = given;
+  const checkedMibOf = (vm: Vm) => [given.checkedMib].flat()[vm.id % [given.checkedMib].flat().length];
+  let mostBalloonedPages = 0;
   const watcher = definePlugin({
     name: "soak-watcher",
     requires: ["console", "allocator", "memory"],
@@ -50,7 +57,7 @@ export async function soak(saved: SavedVm, given: SoakOptions): Promise<SoakResu
       const machine = service(memory.machine), allocation = service(allocator.allocation);
       on(console.line, ({ vm, line }) => {
         if (line.trim() === READY_LINE) {
-          type(host, vm, typedChecker({ pages: given.checkedMib * MIB_PAGES, seed: vm.id + 1 }));
+          type(host, vm, typedChecker({ pages: checkedMibOf(vm) * MIB_PAGES, seed: vm.id + 1 }));
         }
         if (line.trim() === PASS_LINE) passes.set(vm, (passes.get(vm) ?? 0) + 1);
         if (line.includes(WRONG_LINE) || /BUG:|Oops|segfault|Out of memory/.test(line)) {
@@ -62,6 +69,8 @@ export async function soak(saved: SavedVm, given: SoakOptions): Promise<SoakResu
         machine.audit();
       });
       every(10e6, () => {
+        const ballooned = host.vms.reduce((sum, vm) => sum + allocation.of(vm).balloonedPages, 0);
+        mostBalloonedPages = Math.max(mostBalloonedPages, ballooned);
         for (const vm of host.vms) {
           if (vm.state === "exited") continue;
           const { allocatedPages, minPages, targetPages } = allocation.of(vm);
@@ -84,15 +93,17 @@ export async function soak(saved: SavedVm, given: SoakOptions): Promise<SoakResu
     const { minMib, cpuMhz } = given;
     const config = { memoryMib: DEFAULT_VM_MIB, minMib, shares: DEFAULT_SHARES, cpuMhz, options: {} };
     const vm = host.add({ name: `linux${i}`, ...config });
-    host.restore(vm, saved);
+    // What was not loaded when the state was saved begins anew.
+    host.restore(vm, { ...saved, plugins: { ...host.save(vm).plugins, ...saved.plugins } });
     type(host, vm, COMMAND);
     return vm;
   });
   const stepsOf = () => vms.reduce((sum, vm) => sum + vm.clock.steps, 0);
-  const before = stepsOf();
+  const before = stepsOf(), beganNs = host.clock.nowNs;
   await host.run({ stop: () => complaints.length > 0 || stepsOf() - before >= given.steps });
   host.service(memory.machine).audit();
-  return { host, vms, passes, complaints, states, log };
+  const steps = stepsOf() - before, hostNs = host.clock.nowNs - beganNs;
+  return { host, vms, passes, complaints, states, log, mostBalloonedPages, steps, hostNs };
 }
 
 function type(host: Host, vm: Vm, text: string): void {
