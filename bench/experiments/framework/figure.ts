@@ -6,6 +6,8 @@ export interface Axis {
   readonly min?: number;
   readonly max?: number;
   readonly isLogarithmic?: boolean;
+  /** Names of its whole numbers from 0 on, where they are no quantities. */
+  readonly names?: readonly string[];
 }
 
 /** Whose series it is. */
@@ -45,9 +47,10 @@ export interface Figure {
 /** Black comes last: it is for what stands apart. */
 const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"];
 const WIDTH = 900, PANEL_HEIGHT = 360, TITLE_HEIGHT = 44;
-const LEFT = 66, RIGHT = 24, PANEL_TITLE = 30, LEGEND_ROW = 20, BOTTOM = 52;
-/** Characters of a legend that fit a row, roughly. */
-const LEGEND_CHARACTER = 7.4, LEGEND_GAP = 24, LEGEND_ICON = 28 + 8 + LEGEND_GAP;
+const LEFT = 70, RIGHT = 24, PANEL_TITLE = 30, LEGEND_ROW = 20, MARK_ROW = 16, BOTTOM = 52;
+const LEGEND_FONT = 11.5, LEGEND_GAP = 18, LEGEND_ICON = 28 + 8 + LEGEND_GAP;
+/** Widest that a character is on the mean, of a font's size: whoever shows the figure has a font of his own. */
+const CHARACTER_WIDTH = 0.6, FIRST_IDEOGRAPH = "\u2e80";
 const FONT = "sans-serif";
 
 /** Draws a figure. */
@@ -57,6 +60,7 @@ export async function drawFigure(figure: Figure): Promise<string> {
   const columns = figure.columns ?? 1, rows = Math.ceil(figure.panels.length / columns);
   const panelHeight = figure.panelHeight ?? PANEL_HEIGHT;
   const height = TITLE_HEIGHT + rows * panelHeight;
+  echarts.setPlatformAPI({ measureText: (text, font) => ({ width: textWidth(text, fontSizeOf(font)) }) });
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   const places = figure.panels.map((_, i) => {
     const width = WIDTH / columns;
@@ -99,6 +103,24 @@ export async function drawFigure(figure: Figure): Promise<string> {
   return svg;
 }
 
+/** Long numbers leave no room for an axis's name. */
+function shortNumber(value: number): string {
+  if (Math.abs(value) >= 1e6) return `${value / 1e6} M`;
+  return Math.abs(value) >= 1e4 ? `${value / 1e3} k` : String(Number(value.toPrecision(12)));
+}
+
+/** Ideographs are as wide as they are high; echarts has one measured to know a line's height. */
+function textWidth(text: string, size: number): number {
+  let width = 0;
+  for (const character of text) width += size * (character >= FIRST_IDEOGRAPH ? 1 : CHARACTER_WIDTH);
+  return width;
+}
+
+/** Of a font as CSS has it. */
+function fontSizeOf(font = ""): number {
+  return Number(/([\d.]+)px/.exec(font)?.[1] ?? LEGEND_FONT);
+}
+
 /** Every category has its name; many stand aslant. */
 function categoryLabel(count: number) {
   return { fontSize: 11, color: "#222", interval: 0, rotate: count > 10 ? 35 : 0 };
@@ -108,17 +130,23 @@ function scaleOf({ isLogarithmic }: Axis): "log" | "value" {
   return isLogarithmic ? "log" : "value";
 }
 
-function axisOption({ name, min, max, isLogarithmic }: Axis, nameGap: number) {
+function axisOption({ name, min, max, isLogarithmic, names }: Axis, nameGap: number) {
   return {
     name,
     min,
     max,
+    interval: names === undefined ? undefined : 1,
     // Where bars begin: by itself at 1, as on a linear axis at 0.
     startValue: isLogarithmic ? min : undefined,
     nameLocation: "middle",
     nameGap,
     nameTextStyle: { fontSize: 12, color: "#222" },
-    axisLabel: { fontSize: 11, color: "#222" },
+    axisLabel: {
+      fontSize: 11,
+      color: "#222",
+      hideOverlap: true,
+      formatter: names === undefined ? shortNumber : (value: number) => names[value] ?? "",
+    },
     axisLine: { show: true, onZero: false, lineStyle: { color: "#444" } },
     axisTick: { show: true },
     splitLine: { lineStyle: { color: "#e6e6e6" } },
@@ -130,7 +158,7 @@ function legendOf(panel: Panel, { left, top, width }: { left: number; top: numbe
   const room = width - LEFT - RIGHT, rows: FigureSeries[][] = [[]];
   let used = 0;
   for (const series of panel.series) {
-    const needed = LEGEND_ICON + series.name.length * LEGEND_CHARACTER;
+    const needed = LEGEND_ICON + textWidth(series.name, LEGEND_FONT);
     if (used > 0 && used + needed > room) {
       rows.push([]);
       used = 0;
@@ -139,15 +167,23 @@ function legendOf(panel: Panel, { left, top, width }: { left: number; top: numbe
     used += needed;
   }
   const options = rows.map((row, i) => ({
-    data: row.map((series) => ({ name: series.name, icon: legendIcon(series) })),
+    data: row.map((series) => ({
+      name: series.name,
+      icon: legendIcon(series),
+      // A border would fill the gaps of dashes.
+      ...(LINE_ICONS[series.origin] === legendIcon(series) ? { itemStyle: { borderWidth: 0 } } : {}),
+    })),
     left: left + LEFT,
     top: top + PANEL_TITLE - 8 + i * LEGEND_ROW,
     itemWidth: 28,
     itemHeight: 10,
     itemGap: LEGEND_GAP,
-    textStyle: { fontSize: 11.5, color: "#111" },
+    textStyle: { fontSize: LEGEND_FONT, color: "#111" },
   }));
-  return { options, height: rows.length * LEGEND_ROW + 4 };
+  // What is written over marks, and over bars, needs room.
+  const marks = panel.marks === undefined ? 0 : MARK_ROW;
+  const bars = !panel.series.some(({ shape }) => shape === "bars") ? 0 : areTurned(panel) ? 2 * MARK_ROW : MARK_ROW;
+  return { options, height: rows.length * LEGEND_ROW + Math.max(marks, bars) + 4 };
 }
 
 /** A line is a line, an area a box; what has markers shows them. */
@@ -158,8 +194,8 @@ function legendIcon(series: FigureSeries): string | undefined {
 
 const LINE_ICONS: Readonly<Record<Origin, string>> = {
   measured: "path://M0 0H28V3H0Z",
-  paper: "path://M0 0H8V3H0ZM10 0H18V3H10ZM20 0H28V3H20Z",
-  model: "path://M0 0H3V3H0ZM6 0H9V3H6ZM12 0H15V3H12ZM18 0H21V3H18ZM24 0H27V3H24Z",
+  paper: "path://M0 0H6V3H0ZM11 0H17V3H11ZM22 0H28V3H22Z",
+  model: "path://M0 0H2V3H0ZM6 0H8V3H6ZM12 0H14V3H12ZM18 0H20V3H18ZM24 0H26V3H24Z",
 };
 
 function hasSymbols({ shape }: FigureSeries): boolean {
@@ -188,7 +224,7 @@ function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, in
     const paper = { color: "#fff", borderColor: colour, borderWidth: 2, borderType: "dashed" };
     const model = { color: "#ddd", borderColor: colour, borderWidth: 1.5, borderType: "dotted" };
     const style = origin === "measured" ? { color: colour } : origin === "paper" ? paper : model;
-    return { ...common, type: "bar", barMaxWidth: 34, itemStyle: style, label: barLabel(panel.series.length) };
+    return { ...common, type: "bar", barMaxWidth: 34, itemStyle: style, label: barLabel(panel) };
   }
   return {
     ...common,
@@ -206,9 +242,16 @@ function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, in
   };
 }
 
-/** Where bars of many series stand close, their numbers are turned. */
-function barLabel(seriesCount: number) {
-  const turned = seriesCount > 3 ? { rotate: 90, align: "left", verticalAlign: "middle", distance: 8 } : {};
+/** Most series, and most bars in all, whose numbers have room beside each other. */
+const ROOMY_SERIES = 3, ROOMY_BARS = 16;
+
+/** Where bars stand close, their numbers are turned. */
+function areTurned({ series, categories = [] }: Panel): boolean {
+  return series.length > ROOMY_SERIES || series.length > 1 && series.length * categories.length > ROOMY_BARS;
+}
+
+function barLabel(panel: Panel) {
+  const turned = areTurned(panel) ? { rotate: 90, align: "left", verticalAlign: "middle", distance: 8 } : {};
   return {
     show: true,
     position: "top",
