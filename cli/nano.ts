@@ -23,6 +23,8 @@ export const BATCH_OPERATIONS = 1000;
 export class NanoMachine {
   readonly #host: Host;
   readonly #vm: Vm;
+  /** Operations of the warming up that are done. */
+  #warmed = 0;
 
   /** The name of an operation is that of its class, where the engine is a form. `forms` are other classes' forms. */
   constructor(
@@ -58,8 +60,9 @@ export class NanoMachine {
     return { traps: count("traps"), callouts: count("callouts"), interpretedSteps: count("interpretedSteps") };
   }
 
+  /** Once is enough. */
   warmUp(): void {
-    for (let done = 0; done < WARM_UP_OPERATIONS; done += BATCH_OPERATIONS) this.run(BATCH_OPERATIONS);
+    for (; this.#warmed < WARM_UP_OPERATIONS; this.#warmed += BATCH_OPERATIONS) this.run(BATCH_OPERATIONS);
   }
 
   /**

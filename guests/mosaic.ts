@@ -12,6 +12,8 @@ const WORDS_PER_PAGE = PAGE_SIZE / 4;
 /** A page's contents: one word throughout, a number times an odd factor. Its high bits say whose it is, the low ones which. */
 const PATTERN_FACTOR = 0x9e37_79b1, WHOSE_SHIFT = 26, ROUND_SHIFT = 13;
 const WHOSE = { common: 62, repeated: 63 } as const;
+/** Contents that are repeated and a machine's own: as those of a round that none comes to. */
+const OWN_REPEATED = 2 ** (WHOSE_SHIFT - 1);
 const MAX_SEED = 61, MOST_PAGES = MAX_POOL_MIB * 256, MOST_OWN_PAGES = 2 ** ROUND_SHIFT - 1;
 
 const pagesOption = (value: number, describe: string) => ({ default: value, max: MOST_PAGES, describe });
@@ -20,27 +22,34 @@ export const mosaic = defineGuest({
   name: "mosaic",
   summary: "fills memory with pages that are zeros, common to all, repeated, or its own",
   description:
-    "Fills pages from 4 MiB on: `zeroPages` of zeros, `commonPages` that every mosaic has, each different, `repeatedPages` that " +
-    "every mosaic has too, of `repeatedKinds` different contents, and `ownPages` that depend on `seed`. Then it writes " +
+    "Fills pages from 4 MiB on: `zeroPages` of zeros, `commonPages` that every mosaic has, each different, `repeatedPages` of " +
+    "`repeatedKinds` different contents, which every mosaic has too or which are its own, and `ownPages` that depend on `seed`. Then it writes " +
     "`churnPages` of its own anew every second, and ends after `seconds` with `mosaic: done`. Its own memory is below 4 MiB.",
   memoryMib: 16,
   options: {
     zeroPages: pagesOption(154, "pages of zeros"),
     commonPages: pagesOption(1200, "pages that all mosaics have, each different"),
-    repeatedPages: pagesOption(200, "pages that all mosaics have, of few contents"),
+    repeatedPages: pagesOption(200, "pages of few contents"),
     repeatedKinds: { default: 80, min: 1, max: MOST_PAGES, describe: "contents of those pages" },
+    repeatedAlike: {
+      default: 1,
+      max: 1,
+      describe: "1: of contents that every mosaic has; 0: of contents that depend on `seed`",
+    },
     ownPages: { default: 700, max: MOST_OWN_PAGES, describe: "pages that no mosaic of another seed has" },
     churnPages: pagesOption(0, "of them, those written anew every second"),
     hz: { default: 20, ...TIMER_HZ, describe: "timer ticks a second" },
     seconds: { default: 10, min: 1, describe: "seconds before it ends" },
     seed: { default: 1, max: MAX_SEED, describe: "of its own pages" },
   },
-  build: ({ zeroPages, commonPages, repeatedPages, repeatedKinds, ownPages, churnPages, hz, seconds, seed }) =>
+  build: (options) =>
     buildProtected((asm) => {
+      const { zeroPages, commonPages, repeatedPages, repeatedKinds, ownPages, churnPages, hz, seconds, seed } = options;
       if (churnPages > ownPages) {
         throw new Error(`guest mosaic, option churnPages: ${churnPages}; expected at most ownPages, ${ownPages}`);
       }
       const ownBase = seed * 2 ** WHOSE_SHIFT;
+      const repeatedBase = options.repeatedAlike === 1 ? WHOSE.repeated * 2 ** WHOSE_SHIFT : ownBase + OWN_REPEATED;
       const ownAt = POOL_MEMORY + PAGE_SIZE * (zeroPages + commonPages + repeatedPages);
       asm.section("data", () => {
         // Apart from code: a store near it makes engines forget it.
@@ -49,7 +58,7 @@ export const mosaic = defineGuest({
       asm.section("routines", () => fillRoutine(asm));
       asm.mov(edi, POOL_MEMORY).xor(eax, eax).mov(ecx, zeroPages * WORDS_PER_PAGE).rep().stosd();
       fill(asm, commonPages, WHOSE.common * 2 ** WHOSE_SHIFT, commonPages);
-      fill(asm, repeatedPages, WHOSE.repeated * 2 ** WHOSE_SHIFT, repeatedKinds);
+      fill(asm, repeatedPages, repeatedBase, repeatedKinds);
       fill(asm, ownPages, ownBase, ownPages);
       startTimer(asm, hz);
       asm.label("loop").cli().mov(eax, ticks).cmp(eax, nextSecond).jae("second").sti().hlt().jmp("loop");

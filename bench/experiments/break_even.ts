@@ -165,5 +165,5 @@ function ours(quantity: string, unit: string, measured: number): Row {
 
 function line(name: string, colour: number, thresholds: readonly number[], values: readonly number[]) {
   const points = thresholds.map((threshold, i) => [threshold, values[i]] as const);
-  return { name, origin: "measured" as const, colour, shape: "line" as const, points };
+  return { name, origin: "measured" as const, colour, shape: "marked" as const, points };
 }

@@ -2,13 +2,21 @@
 // paper's clearest win of the software monitor. Counted here, and costed by the paper's primitives.
 
 import { z } from "../../core/mod.ts";
-import { defineExperiment, holds, type Row } from "./framework/definition.ts";
+import { defineExperiment, holds, type Row, within, withinTimes } from "./framework/definition.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { hardwareCycles, type MmuCounts, nativeCycles, runUnder, softwareCycles } from "./mmu_costs.ts";
 import { forks } from "./sessions.ts";
 
 /** Seconds of 40,000 iterations on the paper's 3.8 GHz Pentium 4. */
 const PAPER = { native: 6.02, software: 36.9, hardware: 106.4, iterations: 40_000, cyclesPerSecond: 3.8e9 } as const;
+/** Why a figure is farther off. */
+const BECAUSE = {
+  native: "the model takes one cycle an instruction, and the guest's processes are a shell's",
+  software:
+    "the model knows call-outs, traps and stores in place. The paper's software monitor also pays at each indirect transfer (40 " +
+    "cycles a return, figure 4), to translate what each new process runs, and for caches that its translations fill",
+  hardware: "all traces are kept here, so that clearing a freed table exits for each word",
+} as const;
 /** How far a ratio may be from the paper's to be called reproduced, as the paper's own text and times differ by a third. */
 const BAND = 1.5;
 
@@ -75,7 +83,7 @@ export default defineExperiment({
         paper: paperCycles(PAPER[kind]) / 1e6,
         model: each({ native, software, hardware }[kind]) / 1e6,
         measured: "counted, not timed",
-        verdict: verdictOf(each({ native, software, hardware }[kind]), paperCycles(PAPER[kind])),
+        ...withinTimes(each({ native, software, hardware }[kind]), paperCycles(PAPER[kind]), BAND, BECAUSE[kind]),
       })),
       ...ratios.map(([quantity, paper, model]): Row => ({
         quantity,
@@ -83,7 +91,7 @@ export default defineExperiment({
         paper,
         model,
         measured: "counted, not timed",
-        verdict: verdictOf(model, paper),
+        ...withinTimes(model, paper, BAND, BECAUSE.software),
       })),
       ...["interpreter", "bt"].map((engine): Row => ({
         quantity: `a fork here, ${engine}`,
@@ -109,12 +117,7 @@ export default defineExperiment({
           "native < software < hardware",
           [native, software, hardware].map((value) => (each(value) / 1e6).toFixed(2)).join(" < ") + " million cycles",
         ),
-        holds(
-          "hardware's overhead is well above software's",
-          ratios[2][2] > 1.5,
-          "more than 1.5 times (the paper's times: 3.25; its text: 4.4)",
-          ratios[2][2].toFixed(2),
-        ),
+        within("hardware, in times of native", hardware / native, [12, 25], "times"),
         holds("both engines run one guest", steps === interpreted.steps, `${interpreted.steps} steps`, steps, "X"),
       ],
       figure: {
@@ -153,10 +156,6 @@ export default defineExperiment({
     };
   },
 });
-
-function verdictOf(model: number, paper: number): "reproduced" | "differs" {
-  return Math.abs(Math.log(model / paper)) <= Math.log(BAND) ? "reproduced" : "differs";
-}
 
 const NAMES: Readonly<Record<keyof MmuCounts, string>> = {
   steps: "instructions",

@@ -19,7 +19,7 @@ const PROMPT = "/ # ";
 /** Steps within which whatever is waited for must come. */
 const PATIENCE_STEPS = 20e9;
 
-/** The translator's figures at a step of the guest. */
+/** The translator's figures at a step of the guest; those of other plugins of the session as PLUGIN.NAME. */
 export interface Sample {
   readonly steps: number;
   readonly figures: Readonly<Record<string, number>>;
@@ -121,7 +121,11 @@ export class LinuxSession {
   sample(): Sample {
     const figures = this.host.plugins.loaded.get("bt")?.stats.snapshot() ?? {};
     const used = process.cpuUsage(this.#started);
-    const modelled = Object.entries(figures).filter(([name]) => !name.startsWith("wall"));
+    const others = (this.options.plugins ?? []).flatMap((choice) => {
+      const { name } = asUse(choice).plugin, kept = this.host.plugins.loaded.get(name)?.stats.snapshot() ?? {};
+      return Object.entries(kept).map(([figure, value]): [string, number] => [`${name}.${figure}`, value]);
+    });
+    const modelled = [...Object.entries(figures).filter(([name]) => !name.startsWith("wall")), ...others];
     const sample: Sample = {
       steps: this.vm.clock.steps,
       figures: Object.fromEntries(modelled),
@@ -174,7 +178,8 @@ async function bootOnce({ plugins = [] }: SessionOptions, context: PerformContex
   return saved;
 }
 
-async function readLinux(): Promise<{ kernel: Uint8Array; initrd: Uint8Array }> {
+/** Kernel and initramfs, as they were prepared. Throws InputError where they were not. */
+export async function readLinux(): Promise<{ kernel: Uint8Array; initrd: Uint8Array }> {
   const cacheDir = fromFileUrl(new URL("../../cache", import.meta.url));
   try {
     // No search path: an experiment fetches nothing.

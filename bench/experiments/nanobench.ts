@@ -5,7 +5,15 @@ import { type NanoEngine, NanoMachine } from "../../cli/nano.ts";
 import { z } from "../../core/mod.ts";
 import { nanoOperations } from "../../guests/mod.ts";
 import { type Form, sensitiveClasses, type SensitiveClassName } from "../../plugins/bt/mod.ts";
-import { type Check, defineExperiment, holds, type Row, timedCheck } from "./framework/definition.ts";
+import {
+  type Check,
+  defineExperiment,
+  holds,
+  reproducedIf,
+  type Row,
+  timedCheck,
+  withinTimes,
+} from "./framework/definition.ts";
 import { MODEL_NANO, PAPER_NANO, type PaperCosts } from "./paper_cycles.ts";
 
 const OPERATIONS = Object.keys(PAPER_NANO);
@@ -22,6 +30,20 @@ const ELIMINATED = ["syscall", "in", "callret", "ptemod"];
 const SOFTWARE_WINS = ["in", "cr8wr", "pgfault", "ptemod"];
 /** How far a prediction may be from the paper's figure to be called reproduced. */
 const BAND = 1.25;
+/** Why a prediction is farther off. */
+const EXIT_DOES_MORE =
+  "the paper's monitor does more on such an exit than switch and read ten fields, which is all that its primitives tell";
+const BECAUSE: Readonly<Record<string, string>> = {
+  in: `${EXIT_DOES_MORE}: it emulates a device`,
+  pgfault: `${EXIT_DOES_MORE}: it walks the guest's tables`,
+  ptemod:
+    "a store to a traced page must also bring the shadow up to date; the prediction has RDTSC's form in place alone",
+};
+/** Operations of which the primitives predict both monitors. */
+const PREDICTED = OPERATIONS.filter((operation) => {
+  const { software, hardware } = MODEL_NANO[operation];
+  return software !== undefined && hardware !== undefined;
+});
 
 export default defineExperiment({
   name: "nanobench",
@@ -41,10 +63,12 @@ export default defineExperiment({
       name: operation,
       async perform({ breathe }) {
         const ns: Record<string, number> = {};
-        for (const [i, way] of WAYS.entries()) {
-          await breathe(i / WAYS.length);
-          if (way === "trap" && CLASS_OF[operation] === undefined) continue;
-          ns[way] = machineOf(operation, way).measureNs(batches, batchMs);
+        const ways = WAYS.filter((way) => way !== "trap" || CLASS_OF[operation] !== undefined);
+        const machines = ways.map((way) => [way, machineOf(operation, way)] as const);
+        // In turns, so that what disturbs the machine disturbs all alike.
+        for (let batch = 0; batch < batches; batch++) {
+          await breathe(batch / batches);
+          for (const [way, machine] of machines) ns[way] = Math.min(ns[way] ?? Infinity, machine.measureNs(1, batchMs));
         }
         return { data: { operation, steps: nanoOperations[operation].steps }, timed: { ns } };
       },
@@ -55,7 +79,12 @@ export default defineExperiment({
     );
     const ns = (operation: string, way: Way) => measured.get(operation)?.[way] ?? NaN;
     return {
-      rows: [...OPERATIONS.flatMap(modelRows), ...OPERATIONS.flatMap((operation) => timedRows(operation, ns))],
+      rows: [
+        ...OPERATIONS.flatMap(modelRows),
+        ...RATIOS.map(ratioRow),
+        ...OPERATIONS.flatMap((operation) => timedRows(operation, ns)),
+        ...SIGNS.map((sign) => signRow(sign, ns)),
+      ],
       checks: [...modelChecks(), ...timedChecks(ns)],
       figure: {
         title: "Seven operations: the paper's cycles, and CPU time here",
@@ -64,7 +93,7 @@ export default defineExperiment({
           {
             title: "Paper, and what its primitives predict: cycles",
             x: { name: "" },
-            y: { name: "cycles", isLogarithmic: true, min: 1 },
+            y: { name: "cycles (logarithmic)", isLogarithmic: true, min: 1 },
             categories: OPERATIONS,
             series: [
               bars("native", "paper", 7, (name) => PAPER_NANO[name].native),
@@ -77,7 +106,7 @@ export default defineExperiment({
           {
             title: "Here: CPU time an operation",
             x: { name: "" },
-            y: { name: "ns", isLogarithmic: true, min: 0.1 },
+            y: { name: "ns (logarithmic)", isLogarithmic: true, min: 0.1 },
             categories: OPERATIONS,
             series: [
               bars("interpreted", "measured", 7, (name) => ns(name, "interpreter")),
@@ -91,8 +120,7 @@ export default defineExperiment({
         "There is no bare machine and no hardware monitor here, so that what the paper finds of them is held to predictions from " +
         "its own primitives alone: RDTSC's three forms, table 1, and the native costs. Nothing is fitted; where a prediction is " +
         "farther off than 25 %, the row says that it differs.",
-        "Hardware, IN and page fault: the paper's monitor does more on an exit than switch and read ten fields, which is all that " +
-        "its primitives tell.",
+        "The primitives say nothing of CR8 and of indirect calls under a software monitor: no prediction there.",
         "cr8wr, pgfault and divzero: device memory is called out for, and a fault leaves the translation for the interpreter, which " +
         "raises it again. Neither is eliminated here, and translated code has a longer way to it than the interpreter.",
         "The interpreter here is the reference that a trap-and-emulate monitor without direct execution would be.",
@@ -128,14 +156,15 @@ function modelRows(operation: string): Row[] {
   const known = kinds.filter((kind) => kind === "native" || MODEL_NANO[operation][kind] !== undefined);
   return known.map((kind): Row => {
     const paper = PAPER_NANO[operation][kind], model = MODEL_NANO[operation][kind];
-    const isNear = model !== undefined && Math.abs(Math.log(model / paper)) <= Math.log(BAND);
     return {
       quantity: `${operation}, ${kind}`,
       unit: "cycles",
       paper,
       model: kind === "native" ? "an input" : model ?? "none",
       measured: "not on this machine",
-      verdict: model === undefined ? "calibrated" : isNear ? "reproduced" : "differs",
+      ...(model === undefined
+        ? { verdict: "calibrated" as const }
+        : withinTimes(model, paper, BAND, BECAUSE[operation] ?? EXIT_DOES_MORE)),
     };
   });
 }
@@ -150,35 +179,67 @@ function timedRows(operation: string, ns: (operation: string, way: Way) => numbe
   }));
 }
 
-/** A model where there is one, else the paper's own figure. */
+/** What is predicted. NaN where the primitives say nothing: the paper's own figure is no prediction of itself. */
 function predicted(operation: string, kind: keyof PaperCosts): number {
-  return MODEL_NANO[operation][kind] ?? PAPER_NANO[operation][kind];
+  return MODEL_NANO[operation][kind] ?? NaN;
+}
+
+/** Hardware over software: how far from the paper's ratio may still be called its. */
+const RATIOS = [{ operation: "ptemod", times: 1.4 }, { operation: "pgfault", times: 1.4 }] as const;
+
+function ratioRow({ operation, times }: (typeof RATIOS)[number]): Row {
+  const { hardware, software } = PAPER_NANO[operation];
+  const model = predicted(operation, "hardware") / predicted(operation, "software");
+  return {
+    quantity: `${operation}, hardware over software`,
+    unit: "ratio",
+    paper: hardware / software,
+    model,
+    measured: "not on this machine",
+    ...withinTimes(model, hardware / software, times, BECAUSE[operation]),
+  };
+}
+
+/** What the paper's software monitor makes cheaper than the bare machine; here, cheaper than the interpreter does it. */
+const SIGNS = [
+  { operation: "in", because: "IN is called out for" },
+  {
+    operation: "cr8wr",
+    because:
+      "the task priority is a register in device memory here, which is called out for; the paper's monitor emits CR8's write",
+  },
+] as const;
+
+function signRow({ operation, because }: (typeof SIGNS)[number], ns: (operation: string, way: Way) => number): Row {
+  const { software, native } = PAPER_NANO[operation], measured = ns(operation, "bt") / ns(operation, "interpreter");
+  return {
+    quantity: `${operation}, software over native (paper), translated over interpreted (here)`,
+    unit: "ratio",
+    paper: software / native,
+    measured,
+    ...reproducedIf(measured < 1, because),
+    isTimed: true,
+  };
 }
 
 function modelChecks(): Check[] {
-  const differing = OPERATIONS.filter((operation) => {
+  const differing = PREDICTED.filter((operation) => {
     const wins = predicted(operation, "software") < predicted(operation, "hardware");
     return wins !== SOFTWARE_WINS.includes(operation);
   });
-  const ratio = (operation: string) => predicted(operation, "hardware") / predicted(operation, "software");
+  const wins = PREDICTED.filter((operation) => SOFTWARE_WINS.includes(operation));
   return [
     holds(
       "the predictions have every sign of software against hardware",
       differing.length === 0,
-      `software wins ${SOFTWARE_WINS.join(", ")}; hardware wins the others`,
-      differing.length === 0 ? "all seven" : `not ${differing.join(", ")}`,
+      `of ${PREDICTED.join(", ")}, software wins ${wins.join(", ")}`,
+      differing.length === 0 ? `all ${PREDICTED.length}` : `not ${differing.join(", ")}`,
     ),
     holds(
-      "software beats the bare machine where the paper says",
-      ["in", "cr8wr"].every((operation) => predicted(operation, "software") < PAPER_NANO[operation].native),
-      "in, cr8wr",
-      ["in", "cr8wr"].map((operation) => `${operation} ${predicted(operation, "software")}`).join(", "),
-    ),
-    holds(
-      "a write to a page table is far dearer in hardware",
-      ratio("ptemod") >= 20,
-      "at least 20 times",
-      `${ratio("ptemod").toFixed(0)} times (the paper: 33)`,
+      "software beats the bare machine at a port",
+      predicted("in", "software") < PAPER_NANO.in.native,
+      `under ${PAPER_NANO.in.native} cycles`,
+      predicted("in", "software"),
     ),
   ];
 }

@@ -174,7 +174,7 @@ export default defineExperiment({
         within("periods in which the slow average is within 4 points", near, [90, 100], "%"),
         within("the greatest average is above the truth by 0 to 8 points", mean(greatest) - truth, [0, 8], "points"),
         within("part of an up-step reached within the first full period", mean(reached), [80, Infinity], "%", "S"),
-        within("half of a down-step", half, [1, 4], "periods", "S"),
+        within("half of a down-step", half, [2, 4], "periods", "S"),
         within("nine tenths of a down-step", most, [6, 12], "periods", "S"),
         holds("the estimate rises faster than it falls", half > 1, "more than 1 period to fall by half", half),
       ],

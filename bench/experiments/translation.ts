@@ -1,5 +1,6 @@
 // The experiments on translation, traps and shadow memory management, after the BT paper.
 
+import adaptive from "./adaptive.ts";
 import breakEven from "./break_even.ts";
 import chaining from "./chaining.ts";
 import forkwait from "./forkwait.ts";
@@ -16,6 +17,7 @@ export const translationExperiments = [
   workingSet,
   translator,
   trapMix,
+  adaptive,
   chaining,
   breakEven,
   forkwait,

@@ -30,21 +30,38 @@ export interface Check {
   readonly ok: boolean;
   /** Whether it depends on the wall clock. */
   readonly isTimed?: boolean;
+  /** Of several seeds, each by itself: in how many it holds. The engine adds it. */
+  readonly seedsHeld?: number;
 }
 
-/** What may be said of a row. `calibrated`: an input was fitted to it. `ours`: the paper has no such figure. */
-export type Verdict = "reproduced" | "calibrated" | "as modelled" | "differs" | "ours";
+/** What one seed's figures are to those of others. */
+export interface Spread {
+  readonly mean: number;
+  /** Half the width of the mean's 95 % confidence interval. */
+  readonly confidence95: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/**
+ * What may be said of a row. `calibrated`: an input was fitted to it. `ours`: the paper has no such figure. What is not
+ * reproduced has its reason: no expectation is widened until it holds.
+ */
+export type Verdict =
+  | { readonly verdict: "reproduced" | "calibrated" | "as modelled" | "ours" }
+  | { readonly verdict: "not reproduced"; readonly because: string };
 
 /** A figure beside the paper's and beside what an independent model or oracle says. */
-export interface Row {
+export type Row = {
   readonly quantity: string;
   readonly unit: string;
   readonly paper?: number | string;
   readonly model?: number | string;
   readonly measured: number | string;
-  readonly verdict: Verdict;
   readonly isTimed?: boolean;
-}
+  /** Of several seeds, each by itself. The engine adds it. */
+  readonly spread?: Spread;
+} & Verdict;
 
 /** Plain data that goes into `result.json`. */
 export type Data = { readonly [name: string]: unknown };
@@ -130,9 +147,19 @@ export function defineExperiment<const Schema extends z.ZodObject>(experiment: E
   return experiment;
 }
 
-/** What may be said of a figure that nothing was fitted to: reproduced, if it is within some percent of the paper's. */
-export function nearPaper(measured: number, paper: number, percent: number): "reproduced" | "differs" {
-  return Math.abs(measured / paper - 1) <= percent / 100 ? "reproduced" : "differs";
+/** What may be said of a figure that nothing was fitted to, and why, where it is not the paper's. */
+export function reproducedIf(isReproduced: boolean, because: string): Verdict {
+  return isReproduced ? { verdict: "reproduced" } : { verdict: "not reproduced", because };
+}
+
+/** Reproduced, if it is within some percent of the paper's. */
+export function nearPaper(measured: number, paper: number, percent: number, because: string): Verdict {
+  return reproducedIf(Math.abs(measured / paper - 1) <= percent / 100, because);
+}
+
+/** Reproduced, if neither is more than so many times the other. */
+export function withinTimes(measured: number, paper: number, times: number, because: string): Verdict {
+  return reproducedIf(Math.abs(Math.log(measured / paper)) <= Math.log(times), because);
 }
 
 /** An acceptance check that a number lies within a band. */

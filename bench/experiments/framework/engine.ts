@@ -2,11 +2,23 @@
 
 import { InputError, unknownName, z } from "../../../core/mod.ts";
 import project from "../../../deno.json" with { type: "json" };
-import type { Check, Data, Experiment, Performed, PluginOptions, Policy, Results, Row, Run } from "./definition.ts";
+import type {
+  Check,
+  Data,
+  Evaluation,
+  Experiment,
+  Performed,
+  PluginOptions,
+  Policy,
+  Results,
+  Row,
+  Run,
+} from "./definition.ts";
 import type { Figure } from "./figure.ts";
 import type { Progress } from "./progress.ts";
 import { type Result, RESULT_SCHEMA } from "./result.ts";
 import { describeScene, type Recording, runScene } from "./scene.ts";
+import { spreadOf } from "./statistics.ts";
 
 export interface ExperimentOptions {
   readonly seed: number;
@@ -38,7 +50,12 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
   const seeds = Array.from({ length: count }, (_, i) => options.seed + i);
   const runs = await experiment.runs(knobs, options.policies);
   const outcomes = await performAll(runs, seeds, options);
-  const { rows, checks, figure, notes = [] } = experiment.evaluate(resultsOf(knobs, seeds, outcomes, options.policies));
+  const evaluate = (some: readonly number[]) =>
+    experiment.evaluate(
+      resultsOf(knobs, some, outcomes.filter(({ seed }) => some.includes(seed)), options.policies),
+    );
+  const { figure, notes = [], ...found } = evaluate(seeds);
+  const { rows, checks } = seeds.length < 2 ? found : withSpread(found, seeds.map((seed) => evaluate([seed])));
   const isTimed = checks.length > 0 && checks.every((check) => check.isTimed) || rows.some((row) => row.isTimed);
   const timedOf = (outcome: Outcome) => outcome.performed?.timed;
   return {
@@ -75,6 +92,32 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
       })),
     },
   };
+}
+
+/** Rows with the spread of the figures that single seeds give, and checks with the number of seeds that they hold for. */
+function withSpread(
+  { rows, checks }: Pick<Evaluation, "rows" | "checks">,
+  bySeed: readonly Pick<Evaluation, "rows" | "checks">[],
+): Pick<Evaluation, "rows" | "checks"> {
+  return {
+    rows: rows.map((row, i) => {
+      const values = bySeed.flatMap(({ rows }) =>
+        rows[i]?.quantity === row.quantity ? [numberIn(rows[i].measured)] : []
+      );
+      return values.length === bySeed.length && values.every(Number.isFinite)
+        ? { ...row, spread: spreadOf(values) }
+        : row;
+    }),
+    checks: checks.map((check, i) => ({
+      ...check,
+      seedsHeld: bySeed.filter(({ checks }) => checks[i]?.name === check.name && checks[i].ok).length,
+    })),
+  };
+}
+
+/** The figure that a row's text begins with; NaN of a text that is no figure. */
+function numberIn(measured: number | string): number {
+  return typeof measured === "number" ? measured : Number(/^-?[\d.]+(?= ±|$)/.exec(measured)?.[0] ?? NaN);
 }
 
 const NO_FIGURE: Figure = { title: "", panels: [] };

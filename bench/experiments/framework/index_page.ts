@@ -1,6 +1,6 @@
 // The index page of `experiment all`: every figure with its verdict, as one HTML page without scripts.
 
-import { allChecks, type Result } from "./result.ts";
+import { allChecks, notReproduced, type Result } from "./result.ts";
 
 /** The page; figures and reports lie in a folder for each experiment beside it. */
 export function indexPage(results: readonly Result[]): string {
@@ -9,10 +9,12 @@ export function indexPage(results: readonly Result[]): string {
     const verdict = failed.length === 0
       ? `<span class="ok">all ${checks.length} acceptance lines hold</span>`
       : `<span class="no">does not hold: ${escape(failed.map(({ name }) => name).join("; "))}</span>`;
+    const missed = notReproduced(result).length;
+    const paper = missed === 0 ? "" : `; ${missed} of the paper's figures not reproduced, see the report`;
     const name = escape(result.experiment);
     return `<section id="${name}">
 <h2>${name}: ${escape(result.title)}</h2>
-<p>After ${escape(result.source)}. ${verdict}. <a href="${name}/report.md">Report</a>,
+<p>After ${escape(result.source)}. ${verdict}${paper}. <a href="${name}/report.md">Report</a>,
 <a href="${name}/result.json">data</a>.</p>
 <a href="${name}/figure.svg"><img src="${name}/figure.svg" alt="${escape(result.title)}" loading="lazy"></a>
 </section>`;

@@ -1,12 +1,13 @@
 // `report.md`: what was run, the three columns, the verdicts, and what differs and why.
 
-import { allChecks, allRows, type Result } from "./result.ts";
-import { figureText, toleranceClasses } from "./definition.ts";
+import { allChecks, allRows, notReproduced, type Result } from "./result.ts";
+import { figureText, type Row, toleranceClasses } from "./definition.ts";
 
 /** A report of one experiment, with the command that makes it again. */
 export function reportText(result: Result, command: string): string {
   const checks = allChecks(result), rows = allRows(result);
-  const failed = checks.filter(({ ok }) => !ok);
+  const failed = checks.filter(({ ok }) => !ok), missed = notReproduced(result);
+  const hasSpread = rows.some(({ spread }) => spread !== undefined);
   const verdict = failed.length === 0
     ? `All ${checks.length} acceptance lines hold.`
     : `${failed.length} of ${checks.length} acceptance lines do not hold: ${
@@ -15,22 +16,32 @@ export function reportText(result: Result, command: string): string {
   const seeds = result.seeds.length > 1 ? `seeds ${result.seeds[0]} to ${result.seeds.at(-1)}` : `seed ${result.seed}`;
   return [
     `# ${result.title}`,
-    `After ${result.source}. ${verdict}`,
+    `After ${result.source}. ${verdict}${
+      missed.length === 0 ? "" : ` Of the paper's figures, ${missed.length} not reproduced.`
+    }`,
     "![figure](figure.svg)",
     "## Paper, model, measured",
     markdownTable(
-      ["Quantity", "Unit", "Paper", "Model", "Measured", "Verdict"],
+      ["Quantity", "Unit", "Paper", "Model", "Measured", ...(hasSpread ? ["Over seeds"] : []), "Verdict"],
       rows.map((row) => [
         row.quantity,
         row.unit,
         cell(row.paper),
         cell(row.model),
         cell(row.measured) + (row.isTimed ? " (wall clock)" : ""),
+        ...(hasSpread ? [spreadText(row)] : []),
         row.verdict,
       ]),
     ),
+    hasSpread
+      ? "`Over seeds`: the mean of what each seed gives by itself, with its 95 % confidence interval, and the least and the most."
+      : "",
     "`Model` is an oracle or closed form that knows nothing of the plugins that were measured. `calibrated` means that an " +
     "input was fitted to the paper's figure: it is no reproduction.",
+    ...(missed.length === 0 ? [] : [
+      "## Not reproduced",
+      missed.map(({ quantity, because }) => `- ${quantity}: ${because}`).join("\n"),
+    ]),
     "## Acceptance",
     markdownTable(
       ["Line", "Class", "Expected", "Measured", "Holds"],
@@ -39,7 +50,8 @@ export function reportText(result: Result, command: string): string {
         `${check.tolerance} (${toleranceClasses[check.tolerance]})`,
         check.expected,
         cell(check.measured),
-        check.ok ? "yes" : "**NO**",
+        (check.ok ? "yes" : "**NO**") +
+        (check.seedsHeld === undefined ? "" : ` (${check.seedsHeld} of ${result.seeds.length} seeds)`),
       ]),
     ),
     "## What was run",
@@ -59,6 +71,14 @@ export function reportText(result: Result, command: string): string {
       result.timings.wallSeconds.toFixed(1)
     } s here. Everything in \`result.json\` but \`timings\` is the same in every run with this seed.`,
   ].filter((part) => part !== "").join("\n\n") + "\n";
+}
+
+function spreadText({ spread }: Row): string {
+  if (spread === undefined) return "";
+  const { mean, confidence95, least, most } = spread;
+  return least === most
+    ? `${figureText(mean)} in all`
+    : `${figureText(mean)} ± ${figureText(confidence95)} (${figureText(least)} to ${figureText(most)})`;
 }
 
 function overridesText({ configuration: { overrides, without } }: Result): string {

@@ -49,6 +49,11 @@ export function allChecks(result: Result): readonly Check[] {
   return [...result.acceptance, ...result.timings.acceptance];
 }
 
+/** The rows that are not the paper's, with the reasons. */
+export function notReproduced(result: Result) {
+  return allRows(result).filter((row) => row.verdict === "not reproduced");
+}
+
 export function figureOf(result: Result): Figure {
   return result.timings.figure ?? result.figure;
 }

@@ -1,5 +1,7 @@
 // Statistics of recordings: means over a stretch of time, over seeds, and how far they can be trusted.
 
+import type { Spread } from "./definition.ts";
+
 /** Mean of numbers; NaN of none. */
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -12,6 +14,16 @@ export function confidence95(values: readonly number[]): number {
   const centre = mean(values);
   const variance = values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (n - 1);
   return (T_95[Math.min(n - 1, T_95.length) - 1]) * Math.sqrt(variance / n);
+}
+
+/** Mean, its confidence, and the extremes of figures of several seeds. */
+export function spreadOf(values: readonly number[]): Spread {
+  return {
+    mean: mean(values),
+    confidence95: confidence95(values),
+    least: Math.min(...values),
+    most: Math.max(...values),
+  };
 }
 
 /** Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond the last, that of the normal distribution. */

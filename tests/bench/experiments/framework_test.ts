@@ -1,8 +1,17 @@
 // The parts of the framework of experiments, by themselves: statistics, the closed form, the progress line and figures.
 
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { z } from "../../../core/mod.ts";
+import {
+  defineExperiment,
+  type Experiment,
+  nearPaper,
+  within,
+} from "../../../bench/experiments/framework/definition.ts";
+import { runExperiment } from "../../../bench/experiments/framework/engine.ts";
 import { drawFigure } from "../../../bench/experiments/framework/figure.ts";
 import { Interrupted, Progress } from "../../../bench/experiments/framework/progress.ts";
+import { reportText } from "../../../bench/experiments/framework/report.ts";
 import { confidence95, mean, meanOver, rateOver, valueAt } from "../../../bench/experiments/framework/statistics.ts";
 import { taxedEquilibrium } from "../../../bench/experiments/tax_model.ts";
 
@@ -42,6 +51,50 @@ Deno.test("means, rates and confidence are those of the textbook", () => {
   assertEquals(meanOver(seconds, [1, null, 3, 9], 0, 20), 2);
   assertEquals(valueAt(seconds, [1, 2, 3, 4], 25), 3);
   assertEquals(rateOver(seconds, [0, 50, 100, 150], 0, 20), 5);
+});
+
+/** Rolls once for each seed: what a seed gives is ten times the seed. */
+const rolls = defineExperiment({
+  ...{ name: "rolls", title: "Rolls", source: "no paper", summary: "", scale: "" },
+  knobs: z.strictObject({}),
+  runs: () => [{ name: "roll", perform: ({ seed }) => Promise.resolve({ data: { value: 10 * seed } }) }],
+  evaluate({ data }) {
+    const value = mean(data("roll").map((one) => Number(one.value)));
+    return {
+      rows: [
+        { quantity: "value", unit: "", paper: 1000, measured: value, ...nearPaper(value, 1000, 5, "seeds are small") },
+        { quantity: "a word", unit: "", measured: "none", verdict: "ours" },
+      ],
+      checks: [within("value", value, [0, 25], "")],
+      figure: { title: "", panels: [] },
+    };
+  },
+});
+
+async function rolled(seeds: number) {
+  const progress = new Progress({ write: () => {}, isTerminal: false, nowMs: () => 0 });
+  return await runExperiment(rolls as unknown as Experiment, {
+    ...{ seed: 1, seeds, isQuick: false, knobs: {}, overrides: {}, without: [], policies: [] },
+    progress,
+  });
+}
+
+Deno.test("with several seeds a result has each figure's mean and spread, and counts the seeds for which a line holds", async () => {
+  const { rows, acceptance } = await rolled(3);
+  assertEquals([rows[0].measured, rows[0].spread?.mean, rows[0].spread?.least, rows[0].spread?.most], [20, 20, 10, 30]);
+  // Student's t for 2 degrees of freedom, by the standard error of 10, 20 and 30.
+  assertNear(rows[0].spread?.confidence95 ?? NaN, 4.303 * 10 / Math.sqrt(3), 1e-9);
+  assertEquals(rows[1].spread, undefined);
+  assertEquals([acceptance[0].ok, acceptance[0].seedsHeld], [true, 2]);
+  const [alone] = (await rolled(1)).rows;
+  assertEquals([alone.measured, alone.spread], [10, undefined]);
+});
+
+Deno.test("a report shows the spread over seeds, and says of what is not reproduced why", async () => {
+  const text = reportText(await rolled(3), "deno task experiment rolls");
+  assertStringIncludes(text, "| value |  | 1000 |  | 20 | 20 ± 24.84 (10 to 30) | not reproduced |");
+  assertStringIncludes(text, "| yes (2 of 3 seeds) |");
+  assertStringIncludes(text, "## Not reproduced\n\n- value: seeds are small\n");
 });
 
 Deno.test("the progress line says how much is done and how long it will take, and the user's Ctrl-C ends it", async () => {
