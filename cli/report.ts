@@ -118,7 +118,8 @@ type Sample = Readonly<Record<string, string | number | undefined>>;
  * of a plugin, as PLUGIN.NAME; where a plugin has nothing to say of a VM, or is not loaded at the time, its field is empty.
  */
 export class SeriesRecorder {
-  readonly #samples: Sample[] = [];
+  /** Lines as far as there were columns when they were taken: a run may be long, and columns are only added. */
+  readonly #lines: { readonly text: string; readonly columns: number }[] = [];
   readonly #columns = new Set<string>(seriesColumns);
   #sampledNs = -1;
 
@@ -139,15 +140,16 @@ export class SeriesRecorder {
         hostFreeFrames: freeFrames,
         hostState: allocationOf(this.host)?.state,
       };
-      this.#samples.push({ ...fields, ...this.#ofPlugins(vm) });
+      const sample: Sample = { ...fields, ...this.#ofPlugins(vm) }, columns = [...this.#columns];
+      this.#lines.push({ text: columns.map((column) => sample[column]).join(","), columns: columns.length });
     }
   }
 
   /** Plugins may come and go while a host runs, so that all columns are known at the end only. */
   csv(): string {
     const columns = [...this.#columns];
-    const lines = this.#samples.map((sample) => columns.map((column) => sample[column]));
-    return [columns, ...lines].map((cells) => cells.join(",") + "\n").join("");
+    const lines = this.#lines.map((line) => line.text + ",".repeat(columns.length - line.columns));
+    return [columns.join(","), ...lines].join("\n") + "\n";
   }
 
   #ofPlugins(vm: Vm): Sample {
