@@ -114,5 +114,13 @@ async function write(path: string, value: unknown): Promise<void> {
 }
 
 async function read(path: string): Promise<unknown> {
-  return deserialize(await Deno.readFile(path));
+  return owned(deserialize(await Deno.readFile(path)));
+}
+
+/** The same with arrays that have their bytes to themselves: here they are parts of the file, which a clone would copy whole. */
+export function owned(value: unknown): unknown {
+  if (ArrayBuffer.isView(value)) return "slice" in value && typeof value.slice === "function" ? value.slice() : value;
+  if (Array.isArray(value)) return value.map(owned);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, owned(part)]));
 }
