@@ -51,7 +51,7 @@ export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
  * The jump cache: EIP, mode, MPN, then slot and entry in one word. What another has taken the place of lies beside it, where
  * the index differs in its last bit.
  */
-export const JUMP_CACHE = INSTRUCTION_TLB + 2 * INSTRUCTION_BANK_BYTES, JUMP_CACHE_ENTRIES = 1 << 14;
+export const JUMP_CACHE = INSTRUCTION_TLB + 2 * INSTRUCTION_BANK_BYTES, JUMP_CACHE_ENTRIES = 1 << 15;
 /** A word for each slot of the table: how often its region was entered, modulo 2^32. */
 export const ENTRIES = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16, TABLE_SLOTS = 1 << 15;
 /** The table's last slot has the interpreter of cold code. */
@@ -61,7 +61,7 @@ export const LEFT_TO = ENTRIES + TABLE_SLOTS * 4;
 /** By number of an adapted site: accesses to plain memory since it was adapted (adaptation.ts). */
 export const ADAPTED_COUNTS = LEFT_TO + TABLE_SLOTS * 4, ADAPTED_SITES = 1024;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
-export const HYPERVISOR_BYTES = 32 * 65536;
+export const HYPERVISOR_BYTES = 40 * 65536;
 /**
  * At its end: the table of cold code's forms (cold/forms.ts), and before it how often blocks were entered, a word each: upper
  * bits of the machine address, then the count (cold/counts.ts).

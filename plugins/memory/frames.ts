@@ -11,7 +11,7 @@ export type FrameState = (typeof FrameState)[keyof typeof FrameState];
 export const NO_FRAME = -1;
 
 /** Bytes of machine memory behind the last frame: an engine keeps there what translated code reads of the processor. */
-export const HYPERVISOR_AREA_BYTES = 32 * 65536;
+export const HYPERVISOR_AREA_BYTES = 40 * 65536;
 const HYPERVISOR_AREA_PAGES = HYPERVISOR_AREA_BYTES / 65536;
 /** Pages of WebAssembly memory in a MiB, and frames in a MiB. */
 const WASM_PAGES_PER_MIB = 16;

@@ -47,7 +47,7 @@ export class FetchStop {}
 export class Mmu {
   static readonly ENTRIES = 1 << 14;
   static readonly MASK = Mmu.ENTRIES - 1;
-  static readonly INSTRUCTION_ENTRIES = 1 << 12;
+  static readonly INSTRUCTION_ENTRIES = 1 << 14;
 
   readonly data = new Tlb(Mmu.ENTRIES);
   readonly instruction = new Tlb(Mmu.INSTRUCTION_ENTRIES);

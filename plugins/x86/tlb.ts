@@ -55,6 +55,7 @@ export class Tlb {
   /** Entries in use, so that a flush costs what there is: those that a load of CR3 drops, and the global ones. */
   readonly #local: IndexSet;
   readonly #global: IndexSet;
+  readonly #sets: readonly IndexSet[];
   /** Parts of large pages in use, by region. */
   readonly #large = new Uint16Array(REGIONS);
 
@@ -67,17 +68,22 @@ export class Tlb {
     this.host = this.#home = new Int32Array(entries * 8).fill(NO_TAG);
     this.#local = new IndexSet(entries);
     this.#global = new IndexSet(entries);
+    this.#sets = [this.#local, this.#global];
   }
 
   /** Moves the host half to where an engine wants it, or home. `target` has the same length and holds NO_TAG alone. */
   moveHostTo(target = this.#home): void {
-    const { host } = this;
-    this.#each((index) => {
-      for (const at of [index * 4, this.userBank + index * 4]) {
-        for (let word = at; word < at + 4; word++) target[word] = host[word];
+    const { host, userBank } = this;
+    for (const { items, count } of this.#sets) {
+      for (let i = 0; i < count; i++) {
+        const at = items[i] * 4;
+        for (let word = at; word < at + 4; word++) {
+          target[word] = host[word];
+          target[userBank + word] = host[userBank + word];
+        }
+        this.dropHost(items[i]);
       }
-      this.dropHost(index);
-    });
+    }
     this.host = target;
   }
 
@@ -167,7 +173,7 @@ export class Tlb {
     if (this.hits(index, linear)) this.#remove(index);
     const first = (linear & largePageMask) >>> REGION_SHIFT, last = (linear | ~largePageMask) >>> REGION_SHIFT;
     if (this.#large[first] + this.#large[last] === 0) return;
-    for (const set of [this.#local, this.#global]) {
+    for (const set of this.#sets) {
       for (let i = set.count - 1; i >= 0; i--) {
         const part = set.items[i];
         const isPart = (this.rights[part] & Right.large) !== 0 && ((this.page[part] ^ linear) & largePageMask) === 0;
@@ -178,37 +184,37 @@ export class Tlb {
 
   /** Drops all host halves. */
   dropHostHalves(): void {
-    this.#each((index) => this.dropHost(index));
+    for (const set of this.#sets) for (let i = 0; i < set.count; i++) this.dropHost(set.items[i]);
   }
 
   /** Drops the host halves of one guest-physical page. */
   dropPpn(ppn: number): void {
-    this.#each((index) => {
-      if (this.ppn[index] === ppn) this.dropHost(index);
-    });
+    for (const { items, count } of this.#sets) {
+      for (let i = 0; i < count; i++) if (this.ppn[items[i]] === ppn) this.dropHost(items[i]);
+    }
   }
 
   /** Takes the right to write through the fast path from every entry of a frame. */
   dropWriteTags(mpn: number): void {
     const { host, userBank } = this;
-    this.#each((index) => {
-      const at = index * 4;
-      if (host[at + 3] === mpn) host[at + 2] = NO_TAG;
-      if (host[userBank + at + 3] === mpn) host[userBank + at + 2] = NO_TAG;
-    });
+    for (const { items, count } of this.#sets) {
+      for (let i = 0; i < count; i++) {
+        const at = items[i] * 4;
+        if (host[at + 3] === mpn) host[at + 2] = NO_TAG;
+        if (host[userBank + at + 3] === mpn) host[userBank + at + 2] = NO_TAG;
+      }
+    }
   }
 
   /** Takes the right to write through the fast path from every entry of a guest-physical page. */
   dropWriteTagsOfPpn(ppn: number): void {
-    this.#each((index) => {
-      const at = index * 4;
-      if (this.ppn[index] === ppn) this.host[at + 2] = this.host[this.userBank + at + 2] = NO_TAG;
-    });
-  }
-
-  #each(visit: (index: number) => void): void {
-    for (let i = 0; i < this.#local.count; i++) visit(this.#local.items[i]);
-    for (let i = 0; i < this.#global.count; i++) visit(this.#global.items[i]);
+    const { host, userBank } = this;
+    for (const { items, count } of this.#sets) {
+      for (let i = 0; i < count; i++) {
+        const at = items[i] * 4;
+        if (this.ppn[items[i]] === ppn) host[at + 2] = host[userBank + at + 2] = NO_TAG;
+      }
+    }
   }
 
   /** Drops an entry in use. */
@@ -237,10 +243,8 @@ export class Tlb {
 
   /** The guest halves, by index; host halves are derived. */
   save(): Saved {
-    const used: number[] = [];
-    this.#each((index) => used.push(index));
-    used.sort((a, b) => a - b);
-    return used.map((index) => [index, this.page[index], this.ppn[index], this.rights[index]]);
+    const used = this.#sets.flatMap(({ items, count }) => [...items.subarray(0, count)]);
+    return used.sort((a, b) => a - b).map((index) => [index, this.page[index], this.ppn[index], this.rights[index]]);
   }
 
   restore(saved: Saved): void {
