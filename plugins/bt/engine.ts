@@ -81,6 +81,8 @@ interface RegionPlan {
 }
 
 const MOST_INSTRUCTION_BYTES = 15;
+/** Between two looks at what to regroup: new regions below which the next comes later, and how much later at the most. */
+const NEW_REGIONS = 4, MOST_LOOK_FACTOR = 16;
 
 export class Translator {
   readonly name = "bt";
@@ -99,8 +101,10 @@ export class Translator {
   readonly #counts: EntryCounts;
   /** Rare exits of all regions. */
   readonly sites = new ExitSites();
-  /** Steps until regions are regrouped. */
+  /** Steps until regions are regrouped; that interval in units of the option; regions made until the last time. */
   #stepsToLook: number;
+  #lookFactor = 1;
+  #regionsAtLook = 0;
   readonly #rewrites = new Rewrites();
   /** Steps of all VMs, but for the present turn's. */
   #steps = 0;
@@ -136,7 +140,7 @@ export class Translator {
     const discarded = () => this.statistics.invalidated;
     this.adaptations = new Adaptations(this.#words, this.#area, this.#callOuts, (eip) => this.#forget(eip), discarded);
     this.#choose = sensitiveChoice(options.forms);
-    this.#stepsToLook = this.#stepsBetweenLooks();
+    this.#stepsToLook = this.#stepsBetweenLooks(true);
     const functions = Object.entries(RUNTIME).map(([exported, body]) => {
       const type = IMPORTS.find(({ name }) => name === exported)?.type ?? REGION_TYPE;
       const isGoto = exported === "goto";
@@ -391,15 +395,19 @@ export class Translator {
     });
   }
 
-  /** Steps until regions are regrouped again. */
-  #stepsBetweenLooks(): number {
+  /** Steps until regions are regrouped: more while there are no new ones, and nothing that was worth it. */
+  #stepsBetweenLooks(hasFound: boolean): number {
     const { regroupSteps, regionUnits } = this.options;
-    return regroupSteps === 0 || regionUnits === 1 ? Infinity : regroupSteps;
+    if (regroupSteps === 0 || regionUnits === 1) return Infinity;
+    const { regions } = this.statistics;
+    const isCalm = !hasFound && regions - this.#regionsAtLook < NEW_REGIONS;
+    this.#lookFactor = isCalm ? Math.min(this.#lookFactor * 2, MOST_LOOK_FACTOR) : 1;
+    this.#regionsAtLook = regions;
+    return regroupSteps * this.#lookFactor;
   }
 
   /** Compiles regions anew, as one, that lead to each other and are hot. */
   #regroup(vmId: number): void {
-    this.#stepsToLook = this.#stepsBetweenLooks();
     const limits = { entries: this.options.regroupEntries, units: MOST_REGION_UNITS };
     const startedMs = performance.now();
     const groups = chooseGroups(this.cache.fragments, this.#words, limits, (page, mode) => this.#fetched(page, mode));
@@ -412,6 +420,7 @@ export class Translator {
       this.statistics.groups++;
       this.statistics.regrouped += parts.length;
     }
+    this.#stepsToLook = this.#stepsBetweenLooks(groups.length > 0);
     this.statistics.wallTranslatingMs += performance.now() - startedMs;
   }
 
