@@ -1,11 +1,12 @@
 // The comparison of engines: what its variables choose, what a boot's marks become, and what the table makes of rounds.
 // The engines here are `sh` scripts that print what a guest would.
 
-import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import project from "../../deno.json" with { type: "json" };
 import { boot, type BootResult } from "../../bench/peers/boot.ts";
 import { type Choices, readChoices } from "../../bench/peers/choices.ts";
 import type { EngineRecord } from "../../bench/peers/comparison.ts";
-import { type Engine, engines } from "../../bench/peers/engines.ts";
+import { type Engine, engines, V8_FLAGS } from "../../bench/peers/engines.ts";
 import { comparisonTable, disagreements, geometricMean, median } from "../../bench/peers/table.ts";
 import { workloads } from "../../guests/workloads/mod.ts";
 
@@ -152,3 +153,9 @@ function booted(
   const init = { seconds: initSeconds, cpuSeconds: initSeconds };
   return { init, peakRssMib, outcomes, failures: new Map(), broken: undefined };
 }
+
+Deno.test("engines in Deno run with the options of V8 that the tasks which run guests have", () => {
+  for (const name of ["run", "linux", "experiment", "suite", "traps", "inspect"] as const) {
+    assert(project.tasks[name].startsWith(`deno run ${V8_FLAGS} `), name);
+  }
+});
