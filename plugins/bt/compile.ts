@@ -3,7 +3,9 @@
 // loops, where leaving for want of budget knows where the flags are (design: budget).
 
 import { ESP, type Instruction, state as S } from "../x86/mod.ts";
-import { BUDGET, EIP, Emitter, ENTRY, Exit, type FlagState, STATUS } from "./emit/emitter.ts";
+import { Emitter, Exit } from "./emit/emitter.ts";
+import { type FlagState } from "./emit/flag_emitter.ts";
+import { BUDGET, EIP, ENTRY, STATUS } from "./emit/locals.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
 import { CALL_OUT, GOTO } from "./emit/imports.ts";
 import { emitPop, emitPush } from "./emit/stack.ts";

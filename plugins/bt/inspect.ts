@@ -4,7 +4,7 @@
 
 import { decode, disassemble, type Instruction, type InstructionClass, type NameOf } from "../x86/mod.ts";
 import { IMPORTS } from "./emit/imports.ts";
-import { LOCAL_NAMES } from "./emit/emitter.ts";
+import { LOCAL_NAMES } from "./emit/locals.ts";
 import type { Form } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
 import { unitsOf } from "./flow.ts";

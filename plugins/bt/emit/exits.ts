@@ -3,7 +3,9 @@
 
 import { type Instruction, type Operation, state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
-import { type Exit, type FlagState, STORED_RESULT } from "./emitter.ts";
+import { type Exit } from "./emitter.ts";
+import { type FlagState } from "./flag_emitter.ts";
+import { STORED_RESULT } from "./locals.ts";
 import { auxOf, flagWord, STORED_WORD } from "./flag_kinds.ts";
 
 /** What is left to do when a region was left at a site: its status is the site's number. */

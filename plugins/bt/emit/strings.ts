@@ -8,7 +8,8 @@ import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { Access, HYPERVISOR, Op } from "../wasm.ts";
 import { aluOperation, SUB } from "./alu.ts";
-import { BUDGET, type Emitter } from "./emitter.ts";
+import { type Emitter } from "./emitter.ts";
+import { BUDGET } from "./locals.ts";
 import { type Bits, bitsOf, type Chooser, type Emit } from "./operands.ts";
 
 /** Place of DF in EFLAGS. */

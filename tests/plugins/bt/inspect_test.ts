@@ -2,7 +2,8 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { compileRegion } from "../../../plugins/bt/compile.ts";
-import { BUDGET, EIP, Emitter, ENTRY, LOCAL_NAMES, STATUS } from "../../../plugins/bt/emit/emitter.ts";
+import { Emitter } from "../../../plugins/bt/emit/emitter.ts";
+import { BUDGET, EIP, ENTRY, LOCAL_NAMES, STATUS } from "../../../plugins/bt/emit/locals.ts";
 import { type Translation, TranslationLog, type TranslationView } from "../../../plugins/bt/mod.ts";
 import { findRegion } from "../../../plugins/bt/units.ts";
 import { FunctionBody } from "../../../plugins/bt/wasm.ts";
