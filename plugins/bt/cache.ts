@@ -87,7 +87,7 @@ export class TranslationCache {
     readonly mostBytes: number,
     readonly statistics: TranslatorStatistics,
   ) {
-    this.emptyJumpCache();
+    words.fill(-1, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
   }
 
   get counts(): CacheCounts {
@@ -219,7 +219,7 @@ export class TranslationCache {
     this.#freeSlots.push(slot);
   }
 
-  /** The jump cache's word for the translation at an EIP in a mode and a frame, or -1. */
+  /** The jump cache's word for the translation at an EIP and in a frame for what the word MODE says (layout.ts), or -1. */
   jump(eip: number, mode: number, mpn: number): number {
     const { words } = this;
     for (const at of jumpCachePlaces(eip)) {
@@ -228,7 +228,7 @@ export class TranslationCache {
     return -1;
   }
 
-  /** Has the jump cache know an entry of a mode and a frame; what has its place goes to the place beside. */
+  /** Has the jump cache know an entry; what has its place goes to the place beside. */
   noteJump({ eip, word }: Entry, mode: number, mpn: number): void {
     const { words } = this, [at, beside] = jumpCachePlaces(eip);
     if (words[at] !== eip) words.copyWithin(beside, at, at + 4);
@@ -236,10 +236,6 @@ export class TranslationCache {
     words[at + 1] = mode;
     words[at + 2] = mpn;
     words[at + 3] = word;
-  }
-
-  emptyJumpCache(): void {
-    this.words.fill(-1, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
   }
 
   #evictOldest(): void {

@@ -211,15 +211,13 @@ export function syncLevel(cpu: Processor): void {
   if (cpu.bank !== bank) cpu.setCpl(cpu.r[S.CPL]);
 }
 
-/** Writes down what chaining and floating-point code go by; returns the mode (layout.ts). */
-export function noteState(words: Int32Array, cpu: Processor): number {
+/** Writes down what chaining and floating-point code go by (layout.ts). */
+export function noteState(words: Int32Array, cpu: Processor): void {
   const { r } = cpu;
   const isUser = r[S.CPL] === 3;
-  const mode = cpu.mode | (isUser ? L.MODE_USER : 0);
-  words[L.MODE >> 2] = mode;
+  words[L.MODE >> 2] = L.modeWord(cpu.mode | (isUser ? L.MODE_USER : 0), cpu.vm.id);
   words[L.INSTRUCTION_BANK >> 2] = isUser ? L.INSTRUCTION_BANK_BYTES : 0;
   words[L.FP_STATE >> 2] = floatingPointState(r);
-  return mode;
 }
 
 /** MXCSR's mask of every exception and its precision flag; these and the bits that must be clear (SDM 1, 10.2.3). */

@@ -125,7 +125,7 @@ class RegionCompiler {
    * With `comesBack`, goes on in this function where it is one of its entries.
    */
   #findNext(comesBack: boolean): number {
-    const { f, placement: { mode, slot, chains = true } } = this;
+    const { f, placement: { slot, chains = true } } = this;
     const entry = f.local(I32), word = f.local(I32);
     if (!chains) {
       f.constant(-1).set(word);
@@ -136,7 +136,8 @@ class RegionCompiler {
     f.constant(4).op(Op.i32Shl).tee(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE);
     f.get(EIP).op(Op.i32Ne).brIf(missing);
     this.#requirePage(entry, missing);
-    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4).constant(mode).op(Op.i32Ne).brIf(missing);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 4);
+    f.constant(0).memory(Access.i32Load, HYPERVISOR, L.MODE).op(Op.i32Ne).brIf(missing);
     f.get(entry).memory(Access.i32Load, HYPERVISOR, L.JUMP_CACHE + 12).tee(word);
     f.constant(COUNT_SHIFT).op(Op.i32ShrU).get(BUDGET).op(Op.i32LeS).brIf(found);
     f.end();

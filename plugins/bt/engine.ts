@@ -305,11 +305,7 @@ export class Translator {
   #activate(vm: Vm): Processor {
     const cpu = this.processorOf(vm);
     if (this.#active !== cpu) {
-      if (this.#active !== undefined) {
-        this.#active.moveHome();
-        // So that each VM's first entry into a translation is seen: they share those from the frames that they share.
-        this.cache.emptyJumpCache();
-      }
+      this.#active?.moveHome();
       const area = this.#area;
       cpu.moveTo(this.machine.buffer, area + L.STATE, area + L.DATA_TLB, area + L.INSTRUCTION_TLB);
       this.#active = cpu;
@@ -329,7 +325,7 @@ export class Translator {
     if (words[tlb >> 2] !== (eip & 0xfffff000) && !this.#fetches(cpu, eip)) return -1;
     const mpn = words[(tlb + L.TLB_MPN) >> 2];
     const mode = cpu.mode | (isUser ? L.MODE_USER : 0);
-    const word = this.cache.jump(eip, mode, mpn);
+    const key = L.modeWord(mode, cpu.vm.id), word = this.cache.jump(eip, key, mpn);
     if (word >= 0) return word;
     // Most of what is not there is code that was interpreted a few times: that must cost little.
     const count = this.#counts.enter((mpn << 12) | (eip & 0xfff));
@@ -338,7 +334,7 @@ export class Translator {
     if (!isKnown && count < this.#thresholdOf(mpn)) return -1;
     const entry = this.#lookUp(cpu, mpn, eip, mode);
     if (entry === undefined) return -1;
-    this.cache.noteJump(entry, mode, mpn);
+    this.cache.noteJump(entry, key, mpn);
     return entry.word;
   }
 
@@ -549,16 +545,16 @@ export class Translator {
       const { clock } = cpu.vm;
       if (clock.deadlineSteps <= clock.steps) return NOT_KNOWN;
     }
-    const mpn = words[(tlb + L.TLB_MPN) >> 2], mode = words[L.MODE >> 2];
-    const word = this.cache.jump(eip, mode, mpn);
+    const mpn = words[(tlb + L.TLB_MPN) >> 2], key = words[L.MODE >> 2];
+    const word = this.cache.jump(eip, key, mpn);
     if (word >= 0) return word;
-    const entry = this.cache.find(mpn, eip, mode);
+    const entry = this.cache.find(mpn, eip, key & L.MODE_MASK);
     if (entry === undefined) {
       const count = this.#counts.enter((mpn << PAGE_SHIFT) | (eip & PAGE_MASK));
       return count < this.#thresholdOf(mpn) ? STILL_COLD : NOT_KNOWN;
     }
     this.cache.noteEntry(entry.fragment, cpu.vm.id);
-    this.cache.noteJump(entry, mode, mpn);
+    this.cache.noteJump(entry, key, mpn);
     return entry.word;
   };
 

@@ -8,7 +8,10 @@ import { Mmu } from "../x86/mod.ts";
 export const STATE = 0;
 /** Steps left until the deadline, as a signed word. */
 export const BUDGET = 1024;
-/** What the running mode is: see `keyMode`; and the offset of the instruction-TLB bank in use. */
+/**
+ * What the jump cache's entries are told apart by: the mode (MODE_MASK), and above it the VM, so that each VM's first entry into
+ * a translation that it shares is seen; and the offset of the instruction-TLB bank in use.
+ */
 export const MODE = 1028, INSTRUCTION_BANK = 1032;
 /**
  * What floating-point and vector code may assume, as a set of the bits below; computed at every entry from the dispatcher.
@@ -48,7 +51,7 @@ export const INSTRUCTION_TLB = DATA_TLB + 2 * DATA_BANK_BYTES;
 export const INSTRUCTION_BANK_BYTES = Mmu.INSTRUCTION_ENTRIES * BYTES_PER_ENTRY;
 
 /**
- * The jump cache: EIP, mode, MPN, then slot and entry in one word. What another has taken the place of lies beside it, where
+ * The jump cache: EIP, the word MODE, MPN, then slot and entry in one word. What another has taken the place of lies beside it, where
  * the index differs in its last bit.
  */
 export const JUMP_CACHE = INSTRUCTION_TLB + 2 * INSTRUCTION_BANK_BYTES, JUMP_CACHE_ENTRIES = 1 << 15;
@@ -88,4 +91,9 @@ export function leftToWord(slot: number): number {
 }
 
 /** Bit of a translation's mode beyond those of the processor's `Mode`: CPL 3. */
-export const MODE_USER = 8;
+export const MODE_USER = 8, MODE_MASK = 15;
+
+/** The word MODE for a VM. */
+export function modeWord(mode: number, vmId: number): number {
+  return mode | (vmId << 4);
+}

@@ -495,7 +495,7 @@ export class Processor implements StateOwner {
 
   /**
    * Moves the state block and the TLBs' host halves into `buffer`, at byte offsets, so that translated code finds them at
-   * a fixed address. What is there of the TLBs' must be empty; nobody else may be there until `moveHome`.
+   * a fixed address. The TLBs' places there must be empty, and are at first; nobody else may be there until `moveHome`.
    */
   moveTo(buffer: ArrayBufferLike, stateAt: number, dataTlbAt: number, instructionTlbAt: number): void {
     const { data, instruction } = this.mmu;

@@ -56,6 +56,10 @@ export class Tlb {
   readonly #local: IndexSet;
   readonly #global: IndexSet;
   readonly #sets: readonly IndexSet[];
+  /** Indices whose host half was filled since all were dropped, and whether one is among them. */
+  readonly #hosted: Int32Array;
+  readonly #isHosted: Uint8Array;
+  #hostedCount = 0;
   /** Parts of large pages in use, by region. */
   readonly #large = new Uint16Array(REGIONS);
 
@@ -69,21 +73,16 @@ export class Tlb {
     this.#local = new IndexSet(entries);
     this.#global = new IndexSet(entries);
     this.#sets = [this.#local, this.#global];
+    this.#hosted = new Int32Array(entries);
+    this.#isHosted = new Uint8Array(entries);
   }
 
-  /** Moves the host half to where an engine wants it, or home. `target` has the same length and holds NO_TAG alone. */
+  /**
+   * Has the host half lie where an engine wants it, or home; it is empty then, and fills again as it is missed. `target` has
+   * the same length and is empty, too: so is what is left.
+   */
   moveHostTo(target = this.#home): void {
-    const { host, userBank } = this;
-    for (const { items, count } of this.#sets) {
-      for (let i = 0; i < count; i++) {
-        const at = items[i] * 4;
-        for (let word = at; word < at + 4; word++) {
-          target[word] = host[word];
-          target[userBank + word] = host[userBank + word];
-        }
-        this.dropHost(items[i]);
-      }
-    }
+    this.dropHostHalves();
     this.host = target;
   }
 
@@ -114,6 +113,10 @@ export class Tlb {
   /** Fills the host half for one bank. */
   fillHost(index: number, bank: number, mpn: number, writable: boolean): void {
     const at = bank + index * 4, page = this.page[index];
+    if (this.#isHosted[index] === 0) {
+      this.#isHosted[index] = 1;
+      this.#hosted[this.#hostedCount++] = index;
+    }
     this.host[at] = page;
     this.host[at + 1] = ((mpn << 12) - page) | 0;
     this.host[at + 2] = writable ? page : NO_TAG;
@@ -184,36 +187,36 @@ export class Tlb {
 
   /** Drops all host halves. */
   dropHostHalves(): void {
-    for (const set of this.#sets) for (let i = 0; i < set.count; i++) this.dropHost(set.items[i]);
+    for (let i = 0; i < this.#hostedCount; i++) {
+      this.dropHost(this.#hosted[i]);
+      this.#isHosted[this.#hosted[i]] = 0;
+    }
+    this.#hostedCount = 0;
   }
 
   /** Drops the host halves of one guest-physical page. */
   dropPpn(ppn: number): void {
-    for (const { items, count } of this.#sets) {
-      for (let i = 0; i < count; i++) if (this.ppn[items[i]] === ppn) this.dropHost(items[i]);
+    for (let i = 0; i < this.#hostedCount; i++) {
+      if (this.ppn[this.#hosted[i]] === ppn) this.dropHost(this.#hosted[i]);
     }
   }
 
   /** Takes the right to write through the fast path from every entry of a frame. */
   dropWriteTags(mpn: number): void {
     const { host, userBank } = this;
-    for (const { items, count } of this.#sets) {
-      for (let i = 0; i < count; i++) {
-        const at = items[i] * 4;
-        if (host[at + 3] === mpn) host[at + 2] = NO_TAG;
-        if (host[userBank + at + 3] === mpn) host[userBank + at + 2] = NO_TAG;
-      }
+    for (let i = 0; i < this.#hostedCount; i++) {
+      const at = this.#hosted[i] * 4;
+      if (host[at + 3] === mpn) host[at + 2] = NO_TAG;
+      if (host[userBank + at + 3] === mpn) host[userBank + at + 2] = NO_TAG;
     }
   }
 
   /** Takes the right to write through the fast path from every entry of a guest-physical page. */
   dropWriteTagsOfPpn(ppn: number): void {
     const { host, userBank } = this;
-    for (const { items, count } of this.#sets) {
-      for (let i = 0; i < count; i++) {
-        const at = items[i] * 4;
-        if (this.ppn[items[i]] === ppn) host[at + 2] = host[userBank + at + 2] = NO_TAG;
-      }
+    for (let i = 0; i < this.#hostedCount; i++) {
+      const at = this.#hosted[i] * 4;
+      if (this.ppn[this.#hosted[i]] === ppn) host[at + 2] = host[userBank + at + 2] = NO_TAG;
     }
   }
 
