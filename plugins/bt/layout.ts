@@ -1,6 +1,6 @@
 // Where translated code finds the running processor: fixed places in the area of machine memory behind the frames, which
 // no VM's pmap names. One memory, not two: V8 keeps the base and size of only one in registers. The state block and
-// the TLBs' host halves are moved here when a VM begins to run (Processor.moveTo).
+// the TLBs' host halves have their place here while a VM runs (Processor.moveTo).
 
 import { Mmu } from "../x86/mod.ts";
 
