@@ -16,6 +16,7 @@ import {
   within,
 } from "./framework/definition.ts";
 import type { Recording, Scene } from "./framework/scene.ts";
+import { averaged } from "./framework/statistics.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { BOOT_PTEMOD_SECONDS, PAPER_NANO, PAPER_RDTSC } from "./paper_cycles.ts";
 import { forks } from "./sessions.ts";
@@ -95,7 +96,7 @@ export default defineExperiment({
   evaluate({ knobs: { swings }, recordings, data, timed }) {
     const loop = (way: Way) => recordings(`loop, ${way}`)[0];
     const linux = (way: Way) => data(`boot, ${way}`)[0] as unknown as BootData;
-    const [{ ns }] = timed("costs") as unknown as { ns: Record<stores.StoreConfiguration, number> }[];
+    const { ns } = averaged(timed("costs")) as unknown as { ns: Record<stores.StoreConfiguration, number> };
     const cost = (name: stores.StoreConfiguration) => ns[name] - ns["without the store"];
     const last = (values: readonly number[]) => values[values.length - 1];
     const gauge = (way: Way, name: string) => last(loop(way).gauges[name]);

@@ -3,6 +3,7 @@
 
 import { z } from "../../core/mod.ts";
 import { defineExperiment, holds, type Row, timedCheck } from "./framework/definition.ts";
+import { averaged } from "./framework/statistics.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { SESSION } from "./sessions.ts";
 
@@ -43,10 +44,10 @@ export default defineExperiment({
     })),
   ],
   evaluate({ knobs: { thresholds }, data, timed }) {
-    const colds = thresholds.map((threshold) => data(`threshold ${threshold}`)[0] as unknown as Cold);
-    const times = thresholds.map((threshold) => timed(`threshold ${threshold}`)[0] as unknown as Timed);
-    const [reference] = data("interpreter") as unknown as Cold[];
-    const [interpreted] = timed("interpreter") as unknown as Timed[];
+    const colds = thresholds.map((threshold) => averaged(data(`threshold ${threshold}`)) as unknown as Cold);
+    const times = thresholds.map((threshold) => averaged(timed(`threshold ${threshold}`)) as unknown as Timed);
+    const reference = averaged(data("interpreter")) as unknown as Cold;
+    const interpreted = averaged(timed("interpreter")) as unknown as Timed;
     const best = Math.min(...times.map(({ coldSeconds }) => coldSeconds));
     const at = Math.max(0, thresholds.indexOf(DEFAULT_THRESHOLD));
     const interpretNs = interpreted.coldSeconds / reference.steps * 1e9;

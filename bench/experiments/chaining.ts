@@ -3,6 +3,7 @@
 
 import { z } from "../../core/mod.ts";
 import { defineExperiment, holds, type Row, timedCheck, within } from "./framework/definition.ts";
+import { averaged } from "./framework/statistics.ts";
 import { between, LinuxSession } from "./linux_session.ts";
 import { SESSION } from "./sessions.ts";
 
@@ -55,8 +56,8 @@ export default defineExperiment({
       },
     })),
   evaluate({ data, timed }) {
-    const warm = new Map(RUNGS.map((rung) => [rung, data(rung)[0] as unknown as Warm]));
-    const seconds = (rung: Rung) => timed(rung)[0].cpuSeconds as number;
+    const warm = new Map(RUNGS.map((rung) => [rung, averaged(data(rung)) as unknown as Warm]));
+    const seconds = (rung: Rung) => averaged(timed(rung)).cpuSeconds as number;
     const of = (rung: Rung) => warm.get(rung) as Warm;
     const dispatched = (rung: Rung) => of(rung).dispatches / of(rung).steps * THOUSAND;
     const speed = (rung: Rung) => seconds("units alone") / seconds(rung);

@@ -3,6 +3,7 @@
 
 import { z } from "../../core/mod.ts";
 import { defineExperiment, holds, type Row, within, withinTimes } from "./framework/definition.ts";
+import { averaged } from "./framework/statistics.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { hardwareCycles, type MmuCounts, nativeCycles, runUnder, softwareCycles } from "./mmu_costs.ts";
 import { forks } from "./sessions.ts";
@@ -55,7 +56,7 @@ export default defineExperiment({
     })),
   ],
   evaluate({ knobs, data, timed }) {
-    const [counts] = data("counts") as unknown as MmuCounts[];
+    const counts = averaged(data("counts")) as unknown as MmuCounts;
     const native = nativeCycles(counts), software = softwareCycles(counts), hardware = hardwareCycles(counts);
     const each = (value: number) => value / knobs.forks;
     const paperCycles = (seconds: number) => seconds * PAPER.cyclesPerSecond / PAPER.iterations;
@@ -68,8 +69,8 @@ export default defineExperiment({
         (hardware - native) / (software - native),
       ],
     ];
-    const seconds = (run: string) => timed(run)[0].cpuSeconds as number;
-    const [{ steps }] = data("bt") as { steps: number }[], [interpreted] = data("interpreter") as { steps: number }[];
+    const seconds = (run: string) => averaged(timed(run)).cpuSeconds as number;
+    const [{ steps }, interpreted] = ["bt", "interpreter"].map((run) => averaged(data(run)) as { steps: number });
     const rows: Row[] = [
       ...Object.entries(counts).map(([name, value]): Row => ({
         quantity: `a fork: ${NAMES[name as keyof MmuCounts]}`,

@@ -3,6 +3,7 @@
 
 import { z } from "../../core/mod.ts";
 import { defineExperiment, holds, reproducedIf, type Row } from "./framework/definition.ts";
+import { averaged } from "./framework/statistics.ts";
 import {
   hardwareCycles,
   type MmuCounts,
@@ -38,7 +39,7 @@ export default defineExperiment({
     ),
   evaluate({ knobs, data, timed }) {
     const works = Object.keys(workloads(knobs.size));
-    const counts = (work: string, policy: Policy) => data(`${work}, ${policy}`)[0] as unknown as MmuCounts;
+    const counts = (work: string, policy: Policy) => averaged(data(`${work}, ${policy}`)) as unknown as MmuCounts;
     const overhead = (kind: Kind, work: string, policy: Policy) => {
       const one = counts(work, policy), native = nativeCycles(one);
       return (kind === "software" ? softwareCycles(one) : hardwareCycles(one)) / native - 1;
@@ -72,7 +73,11 @@ export default defineExperiment({
               verdict: "as modelled",
             })),
             {
-              ...row(`${work}, ${policy}: here`, "CPU seconds", timed(`${work}, ${policy}`)[0].cpuSeconds as number),
+              ...row(
+                `${work}, ${policy}: here`,
+                "CPU seconds",
+                averaged(timed(`${work}, ${policy}`)).cpuSeconds as number,
+              ),
               isTimed: true,
             },
           ])

@@ -14,6 +14,7 @@ import {
   timedCheck,
   withinTimes,
 } from "./framework/definition.ts";
+import { averaged } from "./framework/statistics.ts";
 import { MODEL_NANO, PAPER_NANO, type PaperCosts } from "./paper_cycles.ts";
 
 const OPERATIONS = Object.keys(PAPER_NANO);
@@ -75,7 +76,7 @@ export default defineExperiment({
     })),
   evaluate({ timed }) {
     const measured = new Map(
-      OPERATIONS.map((operation) => [operation, timed(operation)[0].ns as Partial<Record<Way, number>>]),
+      OPERATIONS.map((operation) => [operation, averaged(timed(operation)).ns as Partial<Record<Way, number>>]),
     );
     const ns = (operation: string, way: Way) => measured.get(operation)?.[way] ?? NaN;
     return {

@@ -12,6 +12,7 @@ import {
   within,
   withinTimes,
 } from "./framework/definition.ts";
+import { averaged } from "./framework/statistics.ts";
 import { PAPER_RDTSC } from "./paper_cycles.ts";
 
 const FORMS: readonly Form[] = sensitiveClasses.rdtsc.forms;
@@ -56,8 +57,8 @@ export default defineExperiment({
     },
   }],
   evaluate({ data, timed }) {
-    const [{ counts }] = data("forms") as { counts: Record<Form, { traps: number; callouts: number }> }[];
-    const [{ ns }] = timed("forms") as { ns: Record<Form | "interpreted", number> }[];
+    const { counts } = averaged(data("forms") as { counts: Record<Form, { traps: number; callouts: number }> }[]);
+    const { ns } = averaged(timed("forms") as { ns: Record<Form | "interpreted", number> }[]);
     const ratios = (cost: Readonly<Record<Form, number>>) => FORMS.map((form) => cost[form] / cost["in-tc"]);
     const paper = ratios(PAPER_RDTSC), ours = ratios(ns);
     const rows: Row[] = FORMS.flatMap((form, i): Row[] => [

@@ -2,7 +2,7 @@
 // once, decline slowly (ESX paper, section 5.3).
 
 import { z } from "../../core/mod.ts";
-import { defineExperiment, holds, within } from "./framework/definition.ts";
+import { defineExperiment, holds, reproducedIf, within } from "./framework/definition.ts";
 import type { Scene, Stage } from "./framework/scene.ts";
 import { mean, meanOver, withConfidence } from "./framework/statistics.ts";
 
@@ -30,6 +30,8 @@ const PAPER_ESTIMATE = [
   ...[[32.1, 29], [32.6, 26], [33.1, 22], [33.6, 16], [34.1, 13]],
 ] as [number, number][];
 const HALF_MIB = VM_MIB / 2, HIGH_MIB = 48, LOW_MIB = 8;
+/** Why a fall is not the paper's. */
+const FALLS = "the averages' gains are not published, and those read off its figure fall at another pace";
 /** Minutes of the run with one size, and of each stretch of the one that steps down. */
 const SETTLE_MINUTES = 8, STRETCH_MINUTES = 10;
 
@@ -87,7 +89,7 @@ export default defineExperiment({
     { name: "steady", scene: scene([[0, HALF_MIB]], steadyMinutes) },
     { name: "down", scene: scene([[0, HIGH_MIB], [STRETCH_MINUTES, LOW_MIB]], 2 * STRETCH_MINUTES) },
   ],
-  evaluate({ recordings }) {
+  evaluate({ recordings, seeds }) {
     const figure = recordings("figure"), steady = recordings("steady"), down = recordings("down");
     const settled = SETTLE_MINUTES * SECONDS_PER_MINUTE;
     const truth = 100 * HALF_MIB / VM_MIB;
@@ -150,7 +152,7 @@ export default defineExperiment({
           unit: "%",
           paper: "most",
           measured: mean(reached),
-          verdict: "reproduced",
+          ...reproducedIf(mean(reached) >= 80, "the fast average follows more slowly than the paper's"),
         },
         {
           quantity: "half of a down-step",
@@ -158,7 +160,7 @@ export default defineExperiment({
           paper: "2 to 3",
           model: 2.4,
           measured: half,
-          verdict: "reproduced",
+          ...reproducedIf(half >= 2 && half <= 3, FALLS),
         },
         {
           quantity: "nine tenths of a down-step",
@@ -166,7 +168,7 @@ export default defineExperiment({
           paper: "about 9",
           model: 8,
           measured: most,
-          verdict: "reproduced",
+          ...reproducedIf(most >= 6 && most <= 12, FALLS),
         },
       ],
       checks: [
@@ -186,7 +188,7 @@ export default defineExperiment({
           y: { name: "MB", min: 0 },
           series: [
             { name: "touched (truth)", origin: "measured", shape: "steps", colour: 7, isFilled: true, points: touched },
-            { name: "estimate, seed 1", origin: "measured", shape: "line", colour: 0, points: single },
+            { name: `estimate, seed ${seeds[0]}`, origin: "measured", shape: "line", colour: 0, points: single },
             {
               name: "slow average, mean of seeds",
               origin: "measured",

@@ -4,7 +4,7 @@
 import { z } from "../../core/mod.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import { sharing } from "../../plugins/page-sharing/mod.ts";
-import { defineExperiment, holds, within } from "./framework/definition.ts";
+import { defineExperiment, holds, reproducedIf, within } from "./framework/definition.ts";
 import type { Scene, Stage } from "./framework/scene.ts";
 import { mean, rateOver } from "./framework/statistics.ts";
 
@@ -69,7 +69,10 @@ export default defineExperiment({
           unit: "% more",
           paper: "0.5 (-1.6 to 1.8)",
           measured: change("default"),
-          verdict: "reproduced",
+          ...reproducedIf(
+            change("default") >= -1.6 && change("default") <= 1.8,
+            "scanning takes more of the guests' time here",
+          ),
         },
         { quantity: "throughput with the fastest scan", unit: "% more", measured: change("fast"), verdict: "ours" },
         {
@@ -78,7 +81,7 @@ export default defineExperiment({
           paper: "below 0.5",
           model: 0.39,
           measured: part,
-          verdict: "reproduced",
+          ...reproducedIf(part < 0.5, "an entry of the table is larger here"),
         },
         {
           quantity: "pages reclaimed meanwhile, by the fastest scan",
@@ -98,7 +101,7 @@ export default defineExperiment({
         title: "What page sharing costs",
         panels: [{
           title: "Change of three busy guests' aggregate throughput by sharing",
-          x: { name: "scan" },
+          x: { name: "" },
           y: { name: "%", min: -2, max: 2 },
           categories: ["default scan", "fastest scan", "paper, mean", "paper, worst", "paper, best"],
           series: [

@@ -13,6 +13,7 @@ import {
 import { NanoMachine } from "../../cli/nano.ts";
 import { z } from "../../core/mod.ts";
 import { type Form, sensitiveClasses, type SensitiveClassName, sensitiveClassNames } from "../../plugins/bt/mod.ts";
+import { averaged } from "./framework/statistics.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { PAPER_RDTSC } from "./paper_cycles.ts";
 
@@ -61,8 +62,8 @@ export default defineExperiment({
     },
   ],
   evaluate({ data, timed }) {
-    const [all] = data("all") as unknown as Counts[], [left] = data("default") as unknown as Counts[];
-    const [{ ns }] = timed("forms") as unknown as { ns: Record<SensitiveClassName, [number, number, number]> }[];
+    const [all, left] = ["all", "default"].map((run) => averaged(data(run)) as unknown as Counts);
+    const { ns } = averaged(timed("forms")) as unknown as { ns: Record<SensitiveClassName, [number, number, number]> };
     const seen = sensitiveClassNames.filter((name) => all.emulated[name] > 0);
     const classes = seen.toSorted((a, b) => all.emulated[b] - all.emulated[a]);
     const total = sum(classes, (name) => all.emulated[name]), remaining = sum(classes, (name) => left.emulated[name]);

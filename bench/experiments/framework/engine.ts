@@ -14,7 +14,7 @@ import type {
   Row,
   Run,
 } from "./definition.ts";
-import type { Figure } from "./figure.ts";
+import { type Figure, type FigureSeries, isPointwise } from "./figure.ts";
 import type { Progress } from "./progress.ts";
 import { type Result, RESULT_SCHEMA } from "./result.ts";
 import { describeScene, type Recording, runScene } from "./scene.ts";
@@ -54,8 +54,8 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
     experiment.evaluate(
       resultsOf(knobs, some, outcomes.filter(({ seed }) => some.includes(seed)), options.policies),
     );
-  const { figure, notes = [], ...found } = evaluate(seeds);
-  const { rows, checks } = seeds.length < 2 ? found : withSpread(found, seeds.map((seed) => evaluate([seed])));
+  const { notes = [], ...found } = evaluate(seeds);
+  const { rows, checks, figure } = seeds.length < 2 ? found : withSpread(found, seeds.map((seed) => evaluate([seed])));
   const isTimed = checks.length > 0 && checks.every((check) => check.isTimed) || rows.some((row) => row.isTimed);
   const timedOf = (outcome: Outcome) => outcome.performed?.timed;
   return {
@@ -94,11 +94,13 @@ export async function runExperiment(experiment: Experiment, options: ExperimentO
   };
 }
 
-/** Rows with the spread of the figures that single seeds give, and checks with the number of seeds that they hold for. */
-function withSpread(
-  { rows, checks }: Pick<Evaluation, "rows" | "checks">,
-  bySeed: readonly Pick<Evaluation, "rows" | "checks">[],
-): Pick<Evaluation, "rows" | "checks"> {
+type Found = Pick<Evaluation, "rows" | "checks" | "figure">;
+
+/**
+ * Rows with the spread of the figures that single seeds give, checks with the number of seeds that they hold for, and a figure
+ * with intervals.
+ */
+function withSpread({ rows, checks, figure }: Found, bySeed: readonly Found[]): Found {
   return {
     rows: rows.map((row, i) => {
       const values = bySeed.flatMap(({ rows }) =>
@@ -112,8 +114,32 @@ function withSpread(
       ...check,
       seedsHeld: bySeed.filter(({ checks }) => checks[i]?.name === check.name && checks[i].ok).length,
     })),
+    figure: {
+      ...figure,
+      panels: figure.panels.map((panel, at) => ({
+        ...panel,
+        series: panel.series.map((series, i) =>
+          withIntervals(series, bySeed.map(({ figure }) => figure.panels[at]?.series[i]))
+        ),
+      })),
+    },
   };
 }
+
+/** What was measured point by point, with the interval of each point that every seed has. */
+function withIntervals(series: FigureSeries, bySeed: readonly (FigureSeries | undefined)[]): FigureSeries {
+  if (bySeed.length < LEAST_SEEDS_OF_AN_INTERVAL || series.origin !== "measured" || !isPointwise(series)) return series;
+  const intervals = series.points.flatMap(([x], i) => {
+    const values = bySeed.flatMap((one) => one?.points[i]?.[0] === x ? one.points[i][1] ?? [] : []);
+    if (values.length < bySeed.length) return [];
+    const { mean, confidence95 } = spreadOf(values);
+    return confidence95 === 0 ? [] : [[x, mean - confidence95, mean + confidence95] as const];
+  });
+  return intervals.length === 0 ? series : { ...series, intervals };
+}
+
+/** Of two, Student's t makes an interval of 13 standard errors. */
+const LEAST_SEEDS_OF_AN_INTERVAL = 3;
 
 /** The figure that a row's text begins with; NaN of a text that is no figure. */
 function numberIn(measured: number | string): number {

@@ -1,6 +1,8 @@
 // Figures as data, and their drawing as SVG. The paper's, the model's and our own series are told apart by dash and marker, what
 // they show by colour, from a palette that colour-blind readers can tell apart (Okabe and Ito, 2008).
 
+import { type Whiskers, whiskersOption } from "./whiskers.ts";
+
 export interface Axis {
   readonly name: string;
   readonly min?: number;
@@ -23,6 +25,13 @@ export interface FigureSeries {
   /** x (or the number of the category) and y. */
   readonly points: readonly (readonly [x: number, y: number | null])[];
   readonly isFilled?: boolean;
+  /** Of several seeds: the 95 % confidence intervals of points, drawn as whiskers. The engine adds them. */
+  readonly intervals?: readonly (readonly [x: number, low: number, high: number])[];
+}
+
+/** Whether a series is a point for itself each, which several seeds give an interval, rather than a course over time. */
+export function isPointwise({ shape }: FigureSeries): boolean {
+  return shape === "bars" || shape === "points" || shape === "marked";
 }
 
 export interface Panel {
@@ -46,7 +55,8 @@ export interface Figure {
 
 /** Black comes last: it is for what stands apart. */
 const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F"];
-const WIDTH = 900, PANEL_HEIGHT = 360, TITLE_HEIGHT = 44;
+const WIDTH = 900, PANEL_HEIGHT = 360, TITLE_HEIGHT = 44, SUBTITLE_HEIGHT = 16;
+const WHISKERS_MEAN = "whiskers: 95 % confidence interval of the mean over seeds";
 const LEFT = 70, RIGHT = 24, PANEL_TITLE = 30, LEGEND_ROW = 20, MARK_ROW = 16, BOTTOM = 52;
 const LEGEND_FONT = 11.5, LEGEND_GAP = 18, LEGEND_ICON = 28 + 8 + LEGEND_GAP;
 /** Widest that a character is on the mean, of a font's size: whoever shows the figure has a font of his own. */
@@ -59,12 +69,13 @@ export async function drawFigure(figure: Figure): Promise<string> {
   const echarts = await import("echarts");
   const columns = figure.columns ?? 1, rows = Math.ceil(figure.panels.length / columns);
   const panelHeight = figure.panelHeight ?? PANEL_HEIGHT;
-  const height = TITLE_HEIGHT + rows * panelHeight;
+  const hasWhiskers = figure.panels.some(({ series }) => series.some(({ intervals = [] }) => intervals.length > 0));
+  const head = TITLE_HEIGHT + (hasWhiskers ? SUBTITLE_HEIGHT : 0), height = head + rows * panelHeight;
   echarts.setPlatformAPI({ measureText: (text, font) => ({ width: textWidth(text, fontSizeOf(font)) }) });
   const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: WIDTH, height });
   const places = figure.panels.map((_, i) => {
     const width = WIDTH / columns;
-    return { left: (i % columns) * width, top: TITLE_HEIGHT + Math.floor(i / columns) * panelHeight, width };
+    return { left: (i % columns) * width, top: head + Math.floor(i / columns) * panelHeight, width };
   });
   const legends = figure.panels.map((panel, i) => legendOf(panel, places[i]));
   chart.setOption({
@@ -72,7 +83,14 @@ export async function drawFigure(figure: Figure): Promise<string> {
     backgroundColor: "#ffffff",
     textStyle: { fontFamily: FONT },
     title: [
-      { text: figure.title, left: "center", top: 10, textStyle: { fontSize: 17, fontWeight: "bold", color: "#000" } },
+      {
+        text: figure.title,
+        left: "center",
+        top: 10,
+        textStyle: { fontSize: 17, fontWeight: "bold", color: "#000" },
+        itemGap: 5,
+        ...(hasWhiskers ? { subtext: WHISKERS_MEAN, subtextStyle: { fontSize: 11, color: "#444" } } : {}),
+      },
       ...figure.panels.map((panel, i) => ({
         text: panel.title,
         left: places[i].left + LEFT,
@@ -96,7 +114,10 @@ export async function drawFigure(figure: Figure): Promise<string> {
       ...(panel.categories === undefined ? {} : { axisLabel: categoryLabel(panel.categories.length) }),
     })),
     yAxis: figure.panels.map((panel, i) => ({ gridIndex: i, type: scaleOf(panel.y), ...axisOption(panel.y, 44) })),
-    series: figure.panels.flatMap((panel, i) => panel.series.map((series, at) => seriesOption(panel, series, i, at))),
+    series: [
+      ...figure.panels.flatMap((panel, i) => panel.series.map((series, at) => seriesOption(panel, series, i, at))),
+      ...figure.panels.flatMap((panel, i) => whiskersOf(panel).map((whiskers) => whiskersOption(whiskers, i))),
+    ],
   });
   const svg = chart.renderToSVGString();
   chart.dispose();
@@ -224,7 +245,7 @@ function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, in
     const paper = { color: "#fff", borderColor: colour, borderWidth: 2, borderType: "dashed" };
     const model = { color: "#ddd", borderColor: colour, borderWidth: 1.5, borderType: "dotted" };
     const style = origin === "measured" ? { color: colour } : origin === "paper" ? paper : model;
-    return { ...common, type: "bar", barMaxWidth: 34, itemStyle: style, label: barLabel(panel) };
+    return { ...common, type: "bar", barMaxWidth: BAR_WIDTH, itemStyle: style, label: barLabel(panel, series) };
   }
   return {
     ...common,
@@ -243,14 +264,14 @@ function seriesOption(panel: Panel, series: FigureSeries, panelIndex: number, in
 }
 
 /** Most series, and most bars in all, whose numbers have room beside each other. */
-const ROOMY_SERIES = 3, ROOMY_BARS = 16;
+const ROOMY_SERIES = 3, ROOMY_BARS = 16, BAR_WIDTH = 34;
 
 /** Where bars stand close, their numbers are turned. */
 function areTurned({ series, categories = [] }: Panel): boolean {
   return series.length > ROOMY_SERIES || series.length > 1 && series.length * categories.length > ROOMY_BARS;
 }
 
-function barLabel(panel: Panel) {
+function barLabel(panel: Panel, { points, intervals = [] }: FigureSeries) {
   const turned = areTurned(panel) ? { rotate: 90, align: "left", verticalAlign: "middle", distance: 8 } : {};
   return {
     show: true,
@@ -258,9 +279,34 @@ function barLabel(panel: Panel) {
     ...turned,
     fontSize: 10,
     color: "#222",
-    formatter: ({ value }: { value: unknown }) => {
+    formatter: ({ value, dataIndex }: { value: unknown; dataIndex: number }) => {
       const y = Array.isArray(value) ? value[1] : value;
-      return typeof y === "number" ? String(Number(y.toPrecision(3))) : "";
+      // Where it has whiskers, its number stands above them.
+      const isAbove = intervals.some(([x]) => x === points[dataIndex][0]);
+      return typeof y === "number" && !isAbove ? barText(y) : "";
     },
   };
+}
+
+function barText(y: number): string {
+  return String(Number(y.toPrecision(3)));
+}
+
+function whiskersOf(panel: Panel): Whiskers[] {
+  const bars = panel.series.filter(({ shape }) => shape === "bars");
+  return panel.series.flatMap((series) => {
+    const { intervals = [], points, shape } = series;
+    if (intervals.length === 0) return [];
+    const isBars = shape === "bars";
+    return [{
+      intervals: intervals.map(([x, low, high]) => {
+        const y = points.find(([at]) => at === x)?.[1] ?? high;
+        return { x: panel.categories?.[x] ?? x, low, high, text: isBars ? barText(y) : "" };
+      }),
+      floor: panel.y.min ?? (panel.y.isLogarithmic ? Number.MIN_VALUE : -Infinity),
+      ceiling: panel.y.max ?? Infinity,
+      areTurned: areTurned(panel),
+      ...(isBars ? { bar: { index: bars.indexOf(series), count: bars.length, maxWidth: BAR_WIDTH } } : {}),
+    }];
+  });
 }

@@ -26,6 +26,21 @@ export function spreadOf(values: readonly number[]): Spread {
   };
 }
 
+/** Plain data of one shape that several seeds gave: each number in it is the mean of theirs; all else is the first's. */
+export function averaged<T>(many: readonly T[]): T {
+  const [first] = many;
+  if (typeof first === "number") return mean(many as readonly number[]) as T;
+  if (Array.isArray(first)) {
+    const arrays = many as readonly (readonly unknown[])[];
+    return arrays.every(({ length }) => length === first.length)
+      ? first.map((_, i) => averaged(arrays.map((one) => one[i]))) as T
+      : first;
+  }
+  if (typeof first !== "object" || first === null) return first;
+  const records = many as readonly Readonly<Record<string, unknown>>[];
+  return Object.fromEntries(Object.keys(first).map((key) => [key, averaged(records.map((one) => one[key]))])) as T;
+}
+
 /** Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond the last, that of the normal distribution. */
 const T_95 = [
   ...[12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131],

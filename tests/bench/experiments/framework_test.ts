@@ -12,7 +12,14 @@ import { runExperiment } from "../../../bench/experiments/framework/engine.ts";
 import { drawFigure } from "../../../bench/experiments/framework/figure.ts";
 import { Interrupted, Progress } from "../../../bench/experiments/framework/progress.ts";
 import { reportText } from "../../../bench/experiments/framework/report.ts";
-import { confidence95, mean, meanOver, rateOver, valueAt } from "../../../bench/experiments/framework/statistics.ts";
+import {
+  averaged,
+  confidence95,
+  mean,
+  meanOver,
+  rateOver,
+  valueAt,
+} from "../../../bench/experiments/framework/statistics.ts";
 import { taxedEquilibrium } from "../../../bench/experiments/tax_model.ts";
 
 function assertNear(found: number, expected: number, tolerance: number): void {
@@ -66,7 +73,17 @@ const rolls = defineExperiment({
         { quantity: "a word", unit: "", measured: "none", verdict: "ours" },
       ],
       checks: [within("value", value, [0, 25], "")],
-      figure: { title: "", panels: [] },
+      figure: {
+        title: "Rolls",
+        panels: [{
+          ...{ title: "", x: { name: "" }, y: { name: "" }, categories: ["value", "constant"] },
+          series: [
+            { name: "bars", origin: "measured", shape: "bars", colour: 0, points: [[0, value], [1, 7]] },
+            { name: "course", origin: "measured", shape: "line", colour: 1, points: [[0, value]] },
+            { name: "paper", origin: "paper", shape: "points", colour: 2, points: [[0, value]] },
+          ],
+        }],
+      },
     };
   },
 });
@@ -88,6 +105,31 @@ Deno.test("with several seeds a result has each figure's mean and spread, and co
   assertEquals([acceptance[0].ok, acceptance[0].seedsHeld], [true, 2]);
   const [alone] = (await rolled(1)).rows;
   assertEquals([alone.measured, alone.spread], [10, undefined]);
+});
+
+Deno.test("with several seeds what a figure shows point by point has whiskers, a course over time and the paper's have none", async () => {
+  const { figure } = await rolled(3);
+  const [bars, course, paper] = figure.panels[0].series;
+  assertEquals(bars.intervals?.map(([x]) => x), [0]);
+  const [, low, high] = bars.intervals?.[0] ?? [0, NaN, NaN], half = 4.303 * 10 / Math.sqrt(3);
+  assertNear(low, 20 - half, 1e-9);
+  assertNear(high, 20 + half, 1e-9);
+  assertEquals([course.intervals, paper.intervals], [undefined, undefined]);
+  assertStringIncludes(await drawFigure(figure), "95 % confidence interval");
+  for (const seeds of [1, 2]) {
+    const { figure } = await rolled(seeds);
+    assert(figure.panels[0].series.every(({ intervals }) => intervals === undefined));
+    assert(!(await drawFigure(figure)).includes("whiskers"));
+  }
+});
+
+Deno.test("figures of several seeds are averaged one by one, in whatever they are kept", () => {
+  assertEquals(averaged([{ ns: { trap: [1, 4] }, name: "a" }, { ns: { trap: [3, 8] }, name: "b" }]), {
+    ns: { trap: [2, 6] },
+    name: "a",
+  });
+  // What is not of one length has no mean.
+  assertEquals(averaged([[1, 2], [5]]), [1, 2]);
 });
 
 Deno.test("a report shows the spread over seeds, and says of what is not reproduced why", async () => {
