@@ -244,7 +244,7 @@ class RegionCompiler {
     const e = this.#e, { f } = this;
     const unit = this.region.units[index];
     const count = unit.instructions.length;
-    e.beginUnit(this.#flagsAt(index));
+    e.beginUnit(this.#flagsAt(index), unit.instructions);
     e.x87?.beginUnit(this.#frames[index]);
     this.#falling = undefined;
     if (count > 0) f.get(BUDGET).constant(count).op(Op.i32Sub).set(BUDGET);

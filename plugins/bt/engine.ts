@@ -13,6 +13,7 @@ import { coldForms } from "./cold/forms.ts";
 import { COLD_IMPORTS, coldFunction, LOOK, NOT_KNOWN, STILL_COLD } from "./cold/interpreter.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
+import { FILL_IMPORT, missFunction } from "./miss.ts";
 import { Exit } from "./emit/emitter.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
 import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
@@ -148,7 +149,7 @@ export class Translator {
     });
     const x87 = x87Functions().map(({ name, body }, index) => ({ type: X87_TYPE + index, body, exported: name }));
     this.#runtime = {
-      ...this.#instantiate(this.#encode(functions, [])).exports,
+      ...this.#instantiate(this.#encode(functions, [FILL_IMPORT])).exports,
       ...this.#instantiate(this.#encode(x87, [])).exports,
     };
     this.#enter = this.#runtime.enter as (word: number) => number;
@@ -515,7 +516,7 @@ export class Translator {
     const environment: WebAssembly.ModuleImports = {
       machine: this.machine,
       table: this.cache.table,
-      miss: this.#miss,
+      fill: this.#miss,
       coldMiss: this.#coldMiss,
       callOut: this.#callOuts.call,
       adaptedMiss: this.adaptations.miss,
@@ -588,4 +589,5 @@ const RUNTIME = {
   systemEnter: systemEnterFunction,
   systemExit: systemExitFunction,
   verifyWritable: verifyWritableFunction,
+  miss: missFunction,
 } as const;

@@ -191,6 +191,8 @@ export class FunctionBody {
   readonly #free = new Map<number, number[]>();
   /** Functions of its module, from the first one on, of which it calls the last: an import costs a region 1 us (measured). */
   callees = 0;
+  /** Calls in it. */
+  calls = 0;
   /** Open blocks, for relative branch depths. */
   depth = 0;
 
@@ -397,6 +399,7 @@ export class FunctionBody {
   }
 
   call(index: number): this {
+    this.calls++;
     this.callees = Math.max(this.callees, index + 1);
     this.code.byte(0x10).unsigned(index);
     return this;

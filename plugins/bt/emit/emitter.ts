@@ -10,6 +10,7 @@ import { ADAPTED_MISS, AFTER_ACCESS, MISS } from "./imports.ts";
 import { BUDGET, FLAG_AUX, FLAG_KIND, FLAG_PART, FLAG_RESULT, FLAG_RIGHT, REGISTERS, STATUS } from "./locals.ts";
 import { ExitSites } from "./exit_sites.ts";
 import type { ExitSite } from "./exits.ts";
+import { type Place, placeOf, planRun } from "./runs.ts";
 import type { X87Stack } from "./x87_stack.ts";
 import { Access, type FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op, V128 } from "../wasm.ts";
 import { V } from "./simd_opcodes.ts";
@@ -29,6 +30,28 @@ interface Restart {
   readonly eip: number;
   readonly undo: () => void;
 }
+
+/** A run (runs.ts) that later accesses of the unit may join. */
+interface Run {
+  readonly place: Place;
+  /** Of its registers when it was looked up: how often they had been written, and how far the index had moved. */
+  readonly baseVersion: number;
+  readonly indexVersion: number;
+  readonly indexMoved: number;
+  /** What it covers, in bytes from what its registers' sum was when they were last written. */
+  readonly first: number;
+  readonly end: number;
+  readonly isWrite: boolean;
+  /** Local: what must be added to a linear address for its machine address, or NO_ADDEND where each has to be looked up. */
+  readonly addend: number;
+  /** How many accesses are still foreseen. */
+  followers: number;
+}
+
+/** No addend: those are whole pages. */
+const NO_ADDEND = 1;
+/** Kind of access, as MISS is told it, beside the number of bytes. */
+const KIND_WRITES = 8;
 
 export class Emitter extends FlagEmitter {
   /** Registers read or written anywhere in the region: loaded at its entry; and written: stored at its exits. */
@@ -58,6 +81,19 @@ export class Emitter extends FlagEmitter {
   /** EIP of what follows the last MMX instruction: directly after one, the x87 registers are in MMX use (simd_mmx.ts). */
   mmxEnd: number | undefined;
 
+  /** The unit's instructions, and how many blocks are open outside of them. */
+  #instructions: readonly { readonly instruction: Instruction }[] = [];
+  #unitDepth = 0;
+  /** By register: how often the region's code has written it, and by how many bytes it was moved since without being written. */
+  readonly #versions = new Int32Array(NO_REGISTER + 1);
+  readonly #moved = new Int32Array(NO_REGISTER + 1);
+  /** The register whose next writing moves it, and by how much. */
+  #moving = NO_REGISTER;
+  #movedBy = 0;
+  #runs: Run[] = [];
+  /** Locals for their addends. */
+  readonly #addends: number[] = [];
+
   /** The specialised form that the present instruction has, and whether it has made use of it. */
   #adapted: AdaptedSite | undefined;
   #hasAdapted = false;
@@ -76,6 +112,7 @@ export class Emitter extends FlagEmitter {
     this.nextEip = nextEip;
     this.incomplete = incomplete;
     this.freeTemporaries();
+    this.#moving = NO_REGISTER;
     this.#restart = this.#next;
     this.#next = undefined;
     // One that is fused with the instruction before it has no boundary before it to leave at.
@@ -113,7 +150,20 @@ export class Emitter extends FlagEmitter {
   setRegister(number: number): void {
     this.used.add(number);
     this.written.add(number);
+    if (number === this.#moving) {
+      this.#moved[number] += this.#movedBy;
+      this.#moving = NO_REGISTER;
+    } else {
+      this.#versions[number]++;
+      this.#moved[number] = 0;
+    }
     this.f.set(REGISTERS + number);
+  }
+
+  /** Says that the next value a register is set to is the one it has, plus `by`: what was looked up near it stays near. */
+  moves(number: number, by: number): void {
+    this.#moving = number;
+    this.#movedBy = by;
   }
 
   /** Pushes a register of 8, 16 or 32 bits, zero-extended. */
@@ -195,39 +245,130 @@ export class Emitter extends FlagEmitter {
 
   /**
    * Pops a linear address and pushes the machine address of `bits` there, checked for reading or writing. What the TLB's
-   * fast path cannot do leaves the region before the instruction.
+   * fast path cannot do leaves the region before the instruction. `place`: how the address was computed, if accesses near it
+   * may share its look-up.
    */
-  translate(bits: 8 | 16 | 32, isWrite: boolean): void {
+  translate(bits: 8 | 16 | 32, isWrite: boolean, place?: Place): void {
     const { f } = this;
-    const linear = this.temporary(), pair = this.temporary(I64), machine = this.temporary();
-    const last = bits / 8 - 1;
-    // Tag and addend in one load: V8 checks the bounds of each.
-    const low = () => f.get(pair).op(Op.i32WrapI64);
-    const high = () => f.get(pair).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64);
-    f.tee(linear).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
-    f.memory(Access.i64Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (isWrite ? L.TLB_ADDEND : L.TLB_READ)).set(pair);
-    (isWrite ? high : low)();
-    f.get(linear);
-    if (last > 0) f.constant(last).op(Op.i32Add);
-    f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
-    f.likely().if(I32);
     const adapted = this.#adapted?.isWrite === isWrite ? this.#adapted : undefined;
-    if (adapted !== undefined) this.#countInnocent(adapted);
-    (isWrite ? low : high)();
-    f.get(linear).op(Op.i32Add);
+    const bytes = bits / 8;
+    const linear = this.temporary();
+    this.#endRuns();
+    const near = adapted === undefined && place !== undefined ? place : undefined;
+    const joined = near && this.#joinedRun(near, bytes, isWrite);
+    if (joined !== undefined) {
+      f.set(linear).get(joined.addend).constant(NO_ADDEND).op(Op.i32Ne).likely().if(I32);
+      f.get(linear).get(joined.addend).op(Op.i32Add);
+    } else {
+      const run = near && this.#newRun(near, bytes, isWrite);
+      const writes = isWrite || run?.isWrite === true;
+      const pair = this.temporary(I64);
+      // Tag and addend in one load: V8 checks the bounds of each.
+      const low = () => f.get(pair).op(Op.i32WrapI64);
+      const high = () => f.get(pair).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64);
+      f.tee(linear);
+      let begin = linear, last = bytes - 1;
+      if (run !== undefined) {
+        const below = this.#offsetOf(run.place) - run.first;
+        last = run.end - run.first - 1;
+        if (below > 0) f.constant(below).op(Op.i32Sub).tee(begin = this.temporary());
+      }
+      f.constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
+      f.memory(Access.i64Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (writes ? L.TLB_ADDEND : L.TLB_READ)).set(pair);
+      (writes ? high : low)();
+      f.get(begin);
+      if (last > 0) f.constant(last).op(Op.i32Add);
+      f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
+      f.likely().if(I32);
+      if (adapted !== undefined) this.#countInnocent(adapted);
+      (writes ? low : high)();
+      if (run !== undefined) f.tee(run.addend);
+      f.get(linear).op(Op.i32Add);
+      f.else();
+      if (run !== undefined) f.constant(NO_ADDEND).set(run.addend);
+      this.#pushMiss(linear, bytes, isWrite, adapted);
+      f.end();
+      if (run !== undefined) this.#runs.push(run);
+      return;
+    }
     f.else();
-    if (adapted === undefined) f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS);
-    else {
+    this.#pushMiss(linear, bytes, isWrite, undefined);
+    f.end();
+  }
+
+  /** Pushes the machine address of what the fast path has missed, or leaves the region. */
+  #pushMiss(linear: number, bytes: number, isWrite: boolean, adapted: AdaptedSite | undefined): void {
+    const { f } = this;
+    const machine = this.temporary();
+    if (adapted === undefined) {
+      f.get(linear).constant(bytes | (isWrite ? KIND_WRITES : 0)).call(MISS);
+      this.harmlessCalls++;
+    } else {
       this.#hasAdapted = true;
       f.constant(0).get(BUDGET).memory(Access.i32Store, HYPERVISOR, L.BUDGET);
-      f.get(linear).constant(packAccess(adapted, bits / 8, isWrite, this.incomplete)).call(ADAPTED_MISS);
+      f.get(linear).constant(packAccess(adapted, bytes, isWrite, this.incomplete)).call(ADAPTED_MISS);
     }
     f.tee(machine).constant(-1).op(Op.i32Eq);
     f.unlikely().if();
     this.exitInstruction();
     f.end();
+    // Filling in a page may have given another's frame away.
+    for (const { addend } of this.#runs) f.constant(NO_ADDEND).set(addend);
     f.get(machine);
-    f.end();
+  }
+
+  /** Pops the linear address of a memory operand, which `pushAddress` has pushed, as `translate` does. */
+  translateOperand(instruction: Instruction, bits: 8 | 16 | 32, isWrite: boolean): void {
+    this.translate(bits, isWrite, placeOf(instruction));
+  }
+
+  /** Forgets all runs where code was emitted that may change how addresses are translated. */
+  #endRuns(): void {
+    if (this.f.calls === this.harmlessCalls) return;
+    this.harmlessCalls = this.f.calls;
+    this.#runs = [];
+  }
+
+  /** Bytes from what a place's registers' sum was when they were last written. */
+  #offsetOf({ base, displacement }: Place): number {
+    return displacement + this.#moved[base];
+  }
+
+  /** The run that an access belongs to, which counts it. */
+  #joinedRun(place: Place, bytes: number, isWrite: boolean): Run | undefined {
+    const { base, index, scale } = place, offset = this.#offsetOf(place);
+    const run = this.#runs.find((run) =>
+      run.place.base === base && run.place.index === index && run.place.scale === scale &&
+      run.baseVersion === this.#versions[base] && run.indexVersion === this.#versions[index] &&
+      run.indexMoved === this.#moved[index] &&
+      (run.isWrite || !isWrite) && offset >= run.first && offset + bytes <= run.end
+    );
+    if (run !== undefined && --run.followers === 0) this.#runs = this.#runs.filter((each) => each !== run);
+    return run;
+  }
+
+  /** The run that an access begins, if others are foreseen to join it. One in conditional code does not stand for others. */
+  #newRun(place: Place, bytes: number, isWrite: boolean): Run | undefined {
+    const { base, index } = place;
+    if (this.f.depth !== this.#unitDepth) return undefined;
+    const instructions = this.#instructions;
+    const plan = planRun(instructions, instructions.length - this.incomplete, place, bytes, isWrite);
+    if (plan === undefined) return undefined;
+    const moved = this.#moved[base];
+    const taken = new Set(this.#runs.map(({ addend }) => addend));
+    let addend = this.#addends.find((local) => !taken.has(local));
+    if (addend === undefined) this.#addends.push(addend = this.keptLocal());
+    return {
+      place,
+      baseVersion: this.#versions[base],
+      indexVersion: this.#versions[index],
+      indexMoved: this.#moved[index],
+      first: plan.first + moved,
+      end: plan.end + moved,
+      isWrite: plan.isWrite,
+      addend,
+      followers: plan.followers,
+    };
   }
 
   /**
@@ -279,7 +420,7 @@ export class Emitter extends FlagEmitter {
   /** Pushes a memory operand's value, zero-extended. */
   pushMemory(instruction: Instruction, bits: 8 | 16 | 32): void {
     this.pushAddress(instruction);
-    this.translate(bits, false);
+    this.translateOperand(instruction, bits, false);
     this.load(bits);
   }
 
@@ -367,8 +508,11 @@ export class Emitter extends FlagEmitter {
   }
 
   /** Begins a unit whose flags are in a state that its predecessors have told, or in any. */
-  beginUnit(flags: FlagState = ANY): void {
+  beginUnit(flags: FlagState = ANY, instructions: readonly { readonly instruction: Instruction }[] = []): void {
     this.flags = flags;
+    this.#instructions = instructions;
+    this.#unitDepth = this.f.depth;
+    this.#runs = [];
     this.forgetFloatingPoint();
     this.ordinary.fill(0);
     this.mmxEnd = undefined;

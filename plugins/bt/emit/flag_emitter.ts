@@ -37,6 +37,8 @@ export class FlagEmitter {
   /** The two sets of locals that flag states use by turns: left operand, right operand, result. */
   readonly flagLocals: readonly (readonly [left: number, right: number, result: number])[];
   #flagSet = 0;
+  /** Calls in the function that can change no translation of an address. */
+  harmlessCalls = 0;
 
   constructor(readonly f: FunctionBody) {
     for (let i = 0; i < FIXED_LOCALS; i++) f.local(I32);
@@ -167,6 +169,7 @@ export class FlagEmitter {
         return;
       case "any":
         f.get(FLAG_KIND).get(FLAG_AUX).get(FLAG_RIGHT).get(FLAG_RESULT).call(AUX);
+        this.harmlessCalls++;
         return;
       case "partial":
       case "carry":

@@ -26,7 +26,7 @@ export const IMPORTS: readonly FunctionImport[] = [
   ...x87Imports(X87_TYPE),
 ];
 
-/** Linear address and kind of access to machine address. */
+/** Linear address and kind of access to machine address, or -1 to leave (miss.ts). */
 export const MISS = 0;
 /** EIP to exit status. */
 export const GOTO = 1;

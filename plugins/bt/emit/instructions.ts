@@ -5,7 +5,7 @@
 import type { Instruction } from "../../x86/mod.ts";
 import { EAX, EDX } from "../../x86/mod.ts";
 import { Op } from "../wasm.ts";
-import { aluOperation, AND, CMP, SUB } from "./alu.ts";
+import { ADD, aluOperation, AND, CMP, SUB } from "./alu.ts";
 import { atomicChoosers } from "./atomic.ts";
 import { bitChoosers } from "./bits.ts";
 import { flagChoosers } from "./flagops.ts";
@@ -43,6 +43,11 @@ const alu: Chooser = (instruction) => {
         operation === CMP,
       );
       return;
+    }
+    const register = registerOf(instruction, destination);
+    if (register >= 0 && bits === 32 && source[0] === "I") {
+      if (operation === ADD) e.moves(register, instruction.immediate);
+      else if (operation === SUB) e.moves(register, -instruction.immediate);
     }
     modify(
       e,
@@ -114,7 +119,7 @@ const mov: Chooser = (instruction) => {
       return;
     }
     e.pushAddress(instruction);
-    e.translate(bits, true);
+    e.translateOperand(instruction, bits, true);
     pushSource(e, instruction, source);
     e.store(bits);
   };
@@ -177,7 +182,7 @@ const setcc: Chooser = (instruction) => (e) => {
   };
   if (instruction.isMemory) {
     e.pushAddress(instruction);
-    e.translate(8, true);
+    e.translateOperand(instruction, 8, true);
     pushBit();
     e.store(8);
   } else {

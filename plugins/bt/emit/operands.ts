@@ -99,7 +99,7 @@ export function modify(
   }
   const machine = e.temporary();
   e.pushAddress(instruction);
-  e.translate(bits, true);
+  e.translateOperand(instruction, bits, true);
   f.tee(machine);
   e.load(bits);
   f.set(old).get(machine);

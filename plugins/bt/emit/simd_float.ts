@@ -238,7 +238,7 @@ export function scalarOperand(e: Emitter, format: Format, instruction: Instructi
   if (format.bits === 64) pushVectorAddress(e, instruction, 64, false, false);
   else {
     e.pushAddress(instruction);
-    e.translate(32, false);
+    e.translateOperand(instruction, 32, false);
   }
   e.f.memory(format.load, MACHINE, 0).set(local);
   return local;

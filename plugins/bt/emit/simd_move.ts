@@ -51,7 +51,7 @@ function loadLow(e: Emitter, instruction: Instruction, bits: 32 | 64): void {
     e.f.vectorMemory(V.v128Load64Zero, MACHINE, 0);
   } else {
     e.pushAddress(instruction);
-    e.translate(32, false);
+    e.translateOperand(instruction, 32, false);
     e.f.vectorMemory(V.v128Load32Zero, MACHINE, 0);
   }
   e.setXmm(instruction.reg);
@@ -62,7 +62,7 @@ function storeLane(e: Emitter, instruction: Instruction, bits: 32 | 64, lane = 0
   if (bits === 64) pushVectorAddress(e, instruction, 64, true, false);
   else {
     e.pushAddress(instruction);
-    e.translate(32, true);
+    e.translateOperand(instruction, 32, true);
   }
   e.f.get(e.xmm(instruction.reg)).vectorMemory(bits === 64 ? V.v128Store64Lane : V.v128Store32Lane, MACHINE, 0, lane);
 }
@@ -92,7 +92,7 @@ const movdMmx: Chooser = (instruction) => (e) => {
   if (isStore(instruction)) {
     if (isMemory) {
       e.pushAddress(instruction);
-      e.translate(32, true);
+      e.translateOperand(instruction, 32, true);
     }
     f.get(mmx(e, reg)).lane(V.i32x4ExtractLane, 0);
     if (isMemory) e.store(32);
@@ -201,7 +201,7 @@ const LOW_TO_HIGH = Array.from({ length: XMM_BYTES }, (_, i) => i < 8 ? i : 8 + 
 /** MOVNTI has none of SSE's conditions. */
 const movnti: Chooser = (instruction) => (e) => {
   e.pushAddress(instruction);
-  e.translate(32, true);
+  e.translateOperand(instruction, 32, true);
   e.pushRegister(instruction.reg, 32);
   e.store(32);
 };
@@ -209,7 +209,7 @@ const movnti: Chooser = (instruction) => (e) => {
 const stmxcsr: Chooser = (instruction) => (e) => {
   e.requireFloatingPoint(L.FP_SSE);
   e.pushAddress(instruction);
-  e.translate(32, true);
+  e.translateOperand(instruction, 32, true);
   e.f.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.MXCSR * 4);
   e.store(32);
 };

@@ -1,12 +1,13 @@
 // PUSH, POP, LEAVE and moves from segment registers on a flat 32-bit stack (SDM 2A and 2B). The stack pointer moves last,
 // so that an instruction whose access leaves the region can be restarted.
 
-import { EBP, ESP, type Instruction } from "../../x86/mod.ts";
+import { EBP, ESP, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { Access, HYPERVISOR, Op } from "../wasm.ts";
 import type { Emitter } from "./emitter.ts";
 import { type Chooser, pushSource, registerOf } from "./operands.ts";
+import { stackPlace } from "./runs.ts";
 
 /** Pushes the value that `pushValue` leaves on the WebAssembly stack. ESP moves last. */
 export function emitPush(e: Emitter, pushValue: () => void, bits: 16 | 32 = 32): void {
@@ -14,10 +15,11 @@ export function emitPush(e: Emitter, pushValue: () => void, bits: 16 | 32 = 32):
   const pointer = e.temporary(), value = e.temporary();
   pushValue();
   f.set(value).get(e.register(ESP)).constant(4).op(Op.i32Sub).tee(pointer);
-  e.translate(bits, true);
+  e.translate(bits, true, stackPlace(-4));
   f.get(value);
   e.store(bits);
   f.get(pointer);
+  e.moves(ESP, -4);
   e.setRegister(ESP);
 }
 
@@ -26,11 +28,12 @@ export function emitPop(e: Emitter, check?: (value: number) => void): number {
   const { f } = e;
   const value = e.temporary();
   f.get(e.register(ESP));
-  e.translate(32, false);
+  e.translate(32, false, stackPlace(0));
   e.load(32);
   f.set(value);
   check?.(value);
   f.get(e.register(ESP)).constant(4).op(Op.i32Add);
+  e.moves(ESP, 4);
   e.setRegister(ESP);
   return value;
 }
@@ -75,7 +78,7 @@ const leave: Chooser = (instruction) => {
     const { f } = e;
     const frame = e.temporary();
     f.get(e.register(EBP)).tee(frame);
-    e.translate(32, false);
+    e.translate(32, false, { base: EBP, index: NO_REGISTER, scale: 0, displacement: 0 });
     e.load(32);
     e.setRegister(EBP);
     f.get(frame).constant(4).op(Op.i32Add);
@@ -94,7 +97,7 @@ const movFromSegment: Chooser = (instruction) => {
   if (instruction.isMemory) {
     return (e) => {
       e.pushAddress(instruction);
-      e.translate(16, true);
+      e.translateOperand(instruction, 16, true);
       pushSelector(e, instruction);
       e.store(16);
     };
