@@ -3,7 +3,7 @@
 // loops, where leaving for want of budget knows where the flags are (design: budget).
 
 import { ESP, type Instruction, state as S } from "../x86/mod.ts";
-import { Emitter, Exit } from "./emit/emitter.ts";
+import { Emitter, Exit, type Runs } from "./emit/emitter.ts";
 import { type FlagState } from "./emit/flag_emitter.ts";
 import { BUDGET, EIP, ENTRY, STATUS } from "./emit/locals.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
@@ -15,7 +15,7 @@ import type { Component, Loop } from "./flow.ts";
 import type { AdaptedSite } from "./adaptation.ts";
 import * as L from "./layout.ts";
 import { COUNT_SHIFT, countEntry, ENTRY_SHIFT, pushEntry, REGION_TYPE, SLOT_MASK, UNIT_MASK } from "./runtime.ts";
-import { crossesPage, type Region, type Unit } from "./units.ts";
+import { crossesPage, type Region, type Unit, type UnitInstruction } from "./units.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, Op } from "./wasm.ts";
 
 /** What a region is compiled for. */
@@ -55,6 +55,8 @@ interface Way {
 }
 
 const PAGE_SHIFT = 12, PAGE_MASK = 0xfff;
+/** Instructions in which a run of accesses is looked for. */
+const MOST_AHEAD = 24;
 
 class RegionCompiler {
   readonly f = new FunctionBody(1);
@@ -244,7 +246,8 @@ class RegionCompiler {
     const e = this.#e, { f } = this;
     const unit = this.region.units[index];
     const count = unit.instructions.length;
-    e.beginUnit(this.#flagsAt(index), unit.instructions);
+    e.beginUnit(this.#flagsAt(index));
+    e.beginRuns(this.#ahead(index), count, this.#runs.get(index));
     e.x87?.beginUnit(this.#frames[index]);
     this.#falling = undefined;
     if (count > 0) f.get(BUDGET).constant(count).op(Op.i32Sub).set(BUDGET);
@@ -332,6 +335,29 @@ class RegionCompiler {
   /** The flags with which the edges that are emitted already lead to each unit. */
   readonly #incoming = new Map<number, FlagState[]>();
 
+  /** Runs of accesses at units to which one way leads. */
+  readonly #runs = new Map<number, Runs>();
+
+  /** Whether one edge within the region is all that leads to a unit. */
+  #hasOneWay(index: number): boolean {
+    return this.region.flow.predecessors[index] === 1 && !this.#isEntry.has(index);
+  }
+
+  /** A unit's instructions, and those of units behind it to which nothing else leads, as far as it pays to look. */
+  #ahead(index: number): readonly UnitInstruction[] {
+    const { units, indexOf } = this.region;
+    let unit = units[index];
+    const ahead = [...unit.instructions];
+    while (ahead.length < MOST_AHEAD) {
+      const next = unit.ending === "jmp" || unit.ending === "call" ? unit.taken : unit.next;
+      const following = next === undefined ? undefined : indexOf.get(next);
+      if (following === undefined || following === index || !this.#hasOneWay(following)) break;
+      unit = units[following];
+      ahead.push(...unit.instructions);
+    }
+    return ahead;
+  }
+
   /** The unit to which the code emitted last falls through, and which has no other way to it: its flags are known. */
   #falling: number | undefined;
 
@@ -358,11 +384,12 @@ class RegionCompiler {
       e.exitTo(this.#eipOf(offset), Exit.yield);
       f.end();
     }
+    if (this.#hasOneWay(index)) this.#runs.set(index, e.runs());
     const incoming = this.#incoming.get(index);
     if (incoming === undefined) this.#incoming.set(index, [e.movedFlags()]);
     else incoming.push(e.movedFlags());
     if (follows.has(index)) {
-      if (region.flow.predecessors[index] === 1 && !this.#isEntry.has(index)) this.#falling = index;
+      if (this.#hasOneWay(index)) this.#falling = index;
       else e.moveFlags();
       return;
     }

@@ -34,7 +34,7 @@ interface Restart {
 /** A run (runs.ts) that later accesses of the unit may join. */
 interface Run {
   readonly place: Place;
-  /** Of its registers when it was looked up: how often they had been written, and how far the index had moved. */
+  /** Of its registers when it was looked up: what value they had, and how far the index had moved. */
   readonly baseVersion: number;
   readonly indexVersion: number;
   readonly indexMoved: number;
@@ -46,6 +46,13 @@ interface Run {
   readonly addend: number;
   /** How many accesses are still foreseen. */
   followers: number;
+}
+
+/** Which runs there are at a point of the code, and what they go by. */
+export interface Runs {
+  readonly runs: readonly Run[];
+  readonly versions: number[];
+  readonly moved: number[];
 }
 
 /** No addend: those are whole pages. */
@@ -81,12 +88,14 @@ export class Emitter extends FlagEmitter {
   /** EIP of what follows the last MMX instruction: directly after one, the x87 registers are in MMX use (simd_mmx.ts). */
   mmxEnd: number | undefined;
 
-  /** The unit's instructions, and how many blocks are open outside of them. */
+  /** The unit's instructions and those that are likely to follow, how many are its own, and blocks open outside of them. */
   #instructions: readonly { readonly instruction: Instruction }[] = [];
+  #own = 0;
   #unitDepth = 0;
-  /** By register: how often the region's code has written it, and by how many bytes it was moved since without being written. */
-  readonly #versions = new Int32Array(NO_REGISTER + 1);
-  readonly #moved = new Int32Array(NO_REGISTER + 1);
+  /** By register: a number for the value it has, and by how many bytes that was moved since it had it. */
+  #versions: number[] = Array(NO_REGISTER + 1).fill(0);
+  #moved: number[] = Array(NO_REGISTER + 1).fill(0);
+  #lastVersion = 0;
   /** The register whose next writing moves it, and by how much. */
   #moving = NO_REGISTER;
   #movedBy = 0;
@@ -154,7 +163,7 @@ export class Emitter extends FlagEmitter {
       this.#moved[number] += this.#movedBy;
       this.#moving = NO_REGISTER;
     } else {
-      this.#versions[number]++;
+      this.#versions[number] = ++this.#lastVersion;
       this.#moved[number] = 0;
     }
     this.f.set(REGISTERS + number);
@@ -352,7 +361,7 @@ export class Emitter extends FlagEmitter {
     const { base, index } = place;
     if (this.f.depth !== this.#unitDepth) return undefined;
     const instructions = this.#instructions;
-    const plan = planRun(instructions, instructions.length - this.incomplete, place, bytes, isWrite);
+    const plan = planRun(instructions, this.#own - this.incomplete, place, bytes, isWrite);
     if (plan === undefined) return undefined;
     const moved = this.#moved[base];
     const taken = new Set(this.#runs.map(({ addend }) => addend));
@@ -508,14 +517,38 @@ export class Emitter extends FlagEmitter {
   }
 
   /** Begins a unit whose flags are in a state that its predecessors have told, or in any. */
-  beginUnit(flags: FlagState = ANY, instructions: readonly { readonly instruction: Instruction }[] = []): void {
+  beginUnit(flags: FlagState = ANY): void {
     this.flags = flags;
-    this.#instructions = instructions;
-    this.#unitDepth = this.f.depth;
+    this.#instructions = [];
     this.#runs = [];
     this.forgetFloatingPoint();
     this.ordinary.fill(0);
     this.mmxEnd = undefined;
+  }
+
+  /**
+   * Says which instructions lie ahead: the unit's own, and those that follow where no other way leads; and which runs there are,
+   * as `runs` gave them where the one way to the unit begins.
+   */
+  beginRuns(instructions: readonly { readonly instruction: Instruction }[], own: number, runs: Runs | undefined): void {
+    this.#instructions = instructions;
+    this.#own = own;
+    this.#unitDepth = this.f.depth;
+    if (runs === undefined) return;
+    this.#runs = runs.runs.map((run) => ({ ...run }));
+    this.#versions = runs.versions.slice();
+    this.#moved = runs.moved.slice();
+    this.harmlessCalls = this.f.calls;
+  }
+
+  /** The runs that there are here. */
+  runs(): Runs {
+    this.#endRuns();
+    return {
+      runs: this.#runs.map((run) => ({ ...run })),
+      versions: this.#versions.slice(),
+      moved: this.#moved.slice(),
+    };
   }
 
   // Entry and exit of the region's function.
