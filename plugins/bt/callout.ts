@@ -72,13 +72,15 @@ export class CallOuts {
   /** Other code than translated code has run: takes note of what may have changed that translated code relies on. */
   noteOutside(cpu: Processor): void {
     const { clock } = cpu.vm;
-    if (clock.offsetNs !== this.#offsetNs) {
+    const hasPassed = clock.offsetNs !== this.#offsetNs;
+    if (hasPassed) {
       this.#offsetNs = clock.offsetNs;
       this.#idleCycles = clock.cycles() - clock.steps;
     }
-    if (cpu.io.revision !== this.#portRevision) {
+    // Until when a port is steady is kept in steps.
+    if (hasPassed || cpu.io.revision !== this.#portRevision) {
       this.#portRevision = cpu.io.revision;
-      this.words.fill(NO_PORT, L.PORTS >> 2, (L.PORTS >> 2) + L.PORT_ENTRIES * 2);
+      this.words.fill(NO_PORT, L.PORTS >> 2, (L.PORTS + L.PORT_ENTRIES * L.PORT_ENTRY_BYTES) >> 2);
     }
   }
 
@@ -184,14 +186,18 @@ export class CallOuts {
     return cpu.attention === 0 && cpu.tlb === cpu.mmu.data.host;
   }
 
-  /** Keeps what a steady port reads as. Where somebody listens to I/O, every read has to be told. */
+  /** Keeps what a port reads as, while it is steady. Where somebody listens to I/O, every read has to be told. */
   #notePort(cpu: Processor, { row, immediate }: NonNullable<ExitSite["instruction"]>): void {
     if (row.operands[0] !== "al" || cpu.hooks.accessed.active) return;
     const port = row.operands[1] === "Ib" ? immediate & 0xff : cpu.r[EDX] & 0xffff;
-    if (!cpu.io.isSteady(port)) return;
-    const at = (L.PORTS >> 2) + (port & (L.PORT_ENTRIES - 1)) * 2;
-    this.words[at] = port;
-    this.words[at + 1] = cpu.r[EAX] & 0xff;
+    const { clock } = cpu.vm;
+    // The instruction that has read it is complete.
+    const untilNs = cpu.io.steadyUntilNs(port, clock.offsetNs + clock.stepsToNs(clock.steps - 1));
+    if (untilNs === 0) return;
+    const at = L.PORTS + (port & (L.PORT_ENTRIES - 1)) * L.PORT_ENTRY_BYTES;
+    this.words[at >> 2] = port;
+    this.words[(at >> 2) + 1] = cpu.r[EAX] & 0xff;
+    this.#numbers[(at >> 3) + 1] = clock.nsToSteps(untilNs);
   }
 }
 

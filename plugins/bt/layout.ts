@@ -38,8 +38,11 @@ export const DEVICE_MISS = 1072;
 export const OBSERVED = 1076;
 /** Blocks that cold code has entered, and steps that it has taken, since the dispatcher last looked. */
 export const COLD_ENTRIES = 1280, COLD_STEPS = 1292;
-/** Bytes that steady ports read as, directly mapped by the port's number: the port, or -1, then the byte. */
-export const PORTS = 1088, PORT_ENTRIES = 16;
+/**
+ * Bytes that ports read as, directly mapped by the port's number: the port, or -1; the byte; and a 64-bit float, the step count
+ * from which it may read otherwise.
+ */
+export const PORTS = 1536, PORT_ENTRIES = 16, PORT_ENTRY_BYTES = 16;
 
 /** Not zero where the instruction of an adapted site has to be completed (adaptation.ts); in place of a device's register. */
 export const AFTER_ACCESS = 1284, SCRATCH = 1288;

@@ -34,10 +34,13 @@ export class IoSpace {
     for (let port = first; port < first + count; port++) this.#devices.delete(port);
   }
 
-  /** Whether a byte read from a port stays the same until `revision` changes, and reading it does nothing else. */
-  isSteady(port: number): boolean {
+  /**
+   * Guest time in ns until which a byte that was just read from a port, at `readNs`, stays the same, unless `revision` changes,
+   * and reading it does nothing else; 0 where nobody says so.
+   */
+  steadyUntilNs(port: number, readNs: number): number {
     const claim = this.#devices.get(port);
-    return claim === undefined || claim.device.isSteady?.(port) === true;
+    return claim === undefined ? Infinity : claim.device.steadyUntilNs?.(port, readNs) ?? 0;
   }
 
   /** IN: checks permission, then reads. Unclaimed ports read as all ones. */

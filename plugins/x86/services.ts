@@ -14,10 +14,11 @@ export interface PortDevice {
   read(port: number, size: AccessSize): number;
   write(port: number, size: AccessSize, value: number): void;
   /**
-   * Whether reading a byte from a port has no side effect and gives the same value until the guest next writes to some port:
-   * then a translator may answer reads itself. No port is, where this is left out.
+   * Until which guest time, in ns, reading a byte from a port again does nothing and gives what it gave at `readNs`, unless the
+   * guest writes to some port before: Infinity where no time changes it. Until then a translator may answer reads itself.
+   * Asked right after the read; where this is left out, every read reaches the device.
    */
-  isSteady?(port: number): boolean;
+  steadyUntilNs?(port: number, readNs: number): number;
 }
 
 /** A device behind guest-physical addresses; `offset` counts from the start of its range. */

@@ -23,7 +23,7 @@ const EMULATED = ["trap", "callout"] as const, ALL = ["trap", "callout", "in-tc"
 export const SENSITIVE_CLASSES = {
   rdtsc: { forms: ALL, handlers: ["rdtsc"], describe: "RDTSC" },
   cpuid: { forms: EMULATED, handlers: ["cpuid"], describe: "CPUID" },
-  in: { forms: ALL, handlers: ["in", "ins"], describe: "IN, INS; in-tc: from steady ports, which devices declare" },
+  in: { forms: ALL, handlers: ["in", "ins"], describe: "IN, INS; in-tc: from ports while devices declare them steady" },
   out: { forms: EMULATED, handlers: ["out", "outs"], describe: "OUT, OUTS" },
   cli: { forms: ALL, handlers: ["cli", "sti"], describe: "CLI, STI" },
   pushf: { forms: ALL, handlers: ["pushf", "popf"], describe: "PUSHF, POPF" },

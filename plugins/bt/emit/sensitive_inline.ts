@@ -37,7 +37,7 @@ const rdtsc: InPlaceChooser = () =>
     e.setRegister(EDX);
   });
 
-/** A byte from a port whose value is at hand. Other ports are read by a call-out, which may bring theirs. */
+/** A byte from a port whose value is at hand, and still is what it reads as at this step. Other ports are read by a call-out, which may bring theirs. */
 const inPort: InPlaceChooser = (instruction) => {
   const [destination, source] = instruction.row.operands;
   if (destination !== "al") return undefined;
@@ -48,11 +48,14 @@ const inPort: InPlaceChooser = (instruction) => {
       const port = e.temporary(), entry = e.temporary();
       if (source === "Ib") f.constant(instruction.immediate & 0xff);
       else e.pushRegister(EDX, 16);
-      f.tee(port).constant(L.PORT_ENTRIES - 1).op(Op.i32And).constant(3).op(Op.i32Shl).tee(entry);
+      f.tee(port).constant(L.PORT_ENTRIES - 1).op(Op.i32And).constant(4).op(Op.i32Shl).tee(entry);
       f.memory(Access.i32Load, HYPERVISOR, L.PORTS).get(port).op(Op.i32Ne);
       // CPL 0 may use every port.
       pushState(e, S.CPL);
-      f.op(Op.i32Or).if();
+      f.op(Op.i32Or);
+      f.constant(0).memory(Access.f64Load, HYPERVISOR, L.END_STEPS);
+      f.get(BUDGET).constant(e.incomplete).op(Op.i32Add).op(Op.f64ConvertI32S).op(Op.f64Sub);
+      f.get(entry).memory(Access.f64Load, HYPERVISOR, L.PORTS + 8).op(Op.f64Ge).op(Op.i32Or).if();
       e.emulateInstruction(instruction, true);
       f.end();
       f.get(entry).memory(Access.i32Load, HYPERVISOR, L.PORTS + 4);

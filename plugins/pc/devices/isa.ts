@@ -8,8 +8,8 @@ import type { Vm } from "../../../core/mod.ts";
 export interface ByteDevice {
   readByte(port: number): number;
   writeByte(port: number, value: number): void;
-  /** As `PortDevice.isSteady`. */
-  isSteady?(port: number): boolean;
+  /** As `PortDevice.steadyUntilNs`. */
+  steadyUntilNs?(port: number, readNs: number): number;
 }
 
 /** What a byte lane reads where no device drives it. */
@@ -37,8 +37,8 @@ export class ByteLanes implements PortDevice {
     }
   }
 
-  isSteady(port: number): boolean {
-    return this.device.isSteady?.(port) === true;
+  steadyUntilNs(port: number, readNs: number): number {
+    return this.device.steadyUntilNs?.(port, readNs) ?? 0;
   }
 
   #claims(port: number): boolean {

@@ -82,6 +82,14 @@ export class Pit implements StateOwner, ByteDevice {
     }
   }
 
+  /** Port 61h alone: as long as neither memory refresh, nor counter 2's output, nor IRQ0 moves. */
+  steadyUntilNs(port: number, readNs: number): number {
+    if (port !== SYSTEM_CONTROL_B) return 0;
+    const now = pulsesAt(readNs);
+    const nextRefresh = (Math.floor(now / REFRESH_PULSES) + 1) * REFRESH_PULSES;
+    return nsOfPulse(Math.min(nextRefresh, this.#counters[2].nextChange(now), this.#nextEdge));
+  }
+
   /** The present pulse. Time may have passed several edges in one go: IRQ0 then shows the first and the last. */
   #now(): number {
     const now = pulsesAt(this.clock.nowNs());

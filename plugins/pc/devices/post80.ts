@@ -15,8 +15,8 @@ export class PostCode implements StateOwner, ByteDevice {
   writeByte(_port: number, value: number): void {
     this.#code = value;
   }
-  isSteady(): boolean {
-    return true;
+  steadyUntilNs(): number {
+    return Infinity;
   }
 
   save(): Saved {

@@ -228,8 +228,8 @@ export class Uart implements StateOwner, ByteDevice, SerialPort {
     }
   }
 
-  isSteady(port: number): boolean {
-    return port - this.base === Reg.SCR;
+  steadyUntilNs(port: number): number {
+    return port - this.base === Reg.SCR ? Infinity : 0;
   }
 
   writeByte(port: number, value: number): void {

@@ -5,8 +5,17 @@ import { Random } from "../../../core/mod.ts";
 import type { Start } from "./arena.ts";
 import { INTERESTING, L, selectorOf, word } from "./arena_layout.ts";
 
-/** The arena's devices: ports, of which one is steady and, as the TSS has it, not for CPL 3; and a page of device memory over the last data page. */
-export const DEVICE = { PORTS: 0x40, PORT_COUNT: 5, STEADY_PORT: 0x44, MEMORY: L.DATA + 3 * L.PAGE } as const;
+/**
+ * The arena's devices: ports, of which one is steady and, as the TSS has it, not for CPL 3, and one changes as time passes; and
+ * a page of device memory over the last data page.
+ */
+export const DEVICE = {
+  PORTS: 0x40,
+  PORT_COUNT: 6,
+  STEADY_PORT: 0x44,
+  TICKING_PORT: 0x45,
+  MEMORY: L.DATA + 3 * L.PAGE,
+} as const;
 
 export interface SensitiveCase {
   readonly seed: string;
@@ -42,6 +51,7 @@ export function sensitiveCase(seed: string): SensitiveCase {
     () => oneIn(3) ? [0x0f, 0xa2] : [0x0f, 0x31], // cpuid
     () => [0xe4, port()], // in al, imm8
     () => [0xe4, DEVICE.STEADY_PORT], // the same from the steady port
+    () => [0xe4, DEVICE.TICKING_PORT, 0x01, 0xc3, 0xe4, DEVICE.TICKING_PORT], // the same, twice, from the ticking port
     () => [0x66, 0xba, port(), 0, pick([0xec, 0xed])], // mov dx, port; in al, dx or in eax, dx
     () => [pick([0xe6, 0xe7]), port()], // out imm8
     () => [0x66, 0xba, port(), 0, pick([0xee, 0xef])],

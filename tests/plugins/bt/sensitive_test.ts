@@ -39,12 +39,15 @@ const choices: readonly (readonly [title: string, choice: TranslatorChoice])[] =
 
 /** Vector of the arena's interrupt controller. */
 const IRQ_VECTOR = 0x50;
+/** Guest time between two changes of the arena's ticking port. */
+const TICK_NS = 37;
 
 /** An arena with devices whose every access is written down with its step, and moves deadlines about. */
 class DeviceArena extends Arena {
   readonly log: string[] = [];
-  /** Times that the device was asked for its steady port. */
+  /** Times that the device was asked for its steady port, and for its ticking one. */
   steadyReads = 0;
+  tickingReads = 0;
   #steady = 0x5a;
 
   constructor(choice?: TranslatorChoice) {
@@ -67,12 +70,19 @@ class DeviceArena extends Arena {
       },
     });
     devices.ports(vm, DEVICE.PORTS, DEVICE.PORT_COUNT, "ports", {
-      isSteady: (port) => port === DEVICE.STEADY_PORT,
+      steadyUntilNs: (port, readNs) => {
+        if (port === DEVICE.TICKING_PORT) return (Math.floor(readNs / TICK_NS) + 1) * TICK_NS;
+        return port === DEVICE.STEADY_PORT ? Infinity : 0;
+      },
       read: (port, size) => {
-        // Reads of the steady port may be answered without the device.
+        // Reads of the steady ports may be answered without the device.
         if (port === DEVICE.STEADY_PORT && size === 1) {
           this.steadyReads++;
           return this.#steady;
+        }
+        if (port === DEVICE.TICKING_PORT && size === 1) {
+          this.tickingReads++;
+          return Math.floor(vm.clock.nowNs() / TICK_NS) * 0x1d & 0xff;
         }
         const value = vm.clock.steps * 0x10001 + port;
         note("in", port, size, value);
@@ -218,6 +228,17 @@ Deno.test("a steady port in place is asked again only when the guest has written
   const writes = loopOf(IN_STEADY, ADD_EBX_EAX, [INC_EAX, 0xe6, DEVICE.STEADY_PORT], IN_STEADY, ADD_EBX_EAX);
   assertEquals(compare(reference, translated, writes), []);
   assert(translated.steadyReads - asked > 100);
+});
+
+Deno.test("a port in place that changes with time is asked again when it may have changed", () => {
+  const reference = new DeviceArena(), translated = new DeviceArena({ ...small, ...allIn("in-tc") });
+  const reads = loopOf([0xe4, DEVICE.TICKING_PORT], ADD_EBX_EAX, [0xe4, DEVICE.TICKING_PORT], ADD_EBX_EAX);
+  const [begunNs, nothing] = [translated.vm.clock.nowNs(), translated.tickingReads];
+  assertEquals(compare(reference, translated, reads), []);
+  assert(reference.tickingReads > 350);
+  const ticks = Math.ceil((translated.vm.clock.nowNs() - begunNs) / TICK_NS), asked = translated.tickingReads - nothing;
+  // Once for each change, and once more by the interpreter after each stop.
+  assert(asked >= ticks - 1 && asked <= ticks + 2 * reads.stops.length, `${asked} reads in ${ticks} ticks`);
 });
 
 Deno.test("an instruction that crosses pages may access device memory", () => {

@@ -340,6 +340,24 @@ Deno.test("port 61h: the gate starts counter 2, OUT2 shows its end, and the refr
   assertEquals(toggles, new Set([0, PortB.REFRESH]));
 });
 
+Deno.test("port 61h reads the same until it is said to be steady no longer", () => {
+  for (const [mode, count] of [[0, 500], [2, 40], [3, 61], [1, 30], [4, 77], [5, 9]]) {
+    const { vm, pit } = makePit();
+    pit.writeByte(SYSTEM_CONTROL_B, PortB.GATE2);
+    program(pit, 0, 2, 100);
+    program(pit, 2, mode, count);
+    let untilNs = 0, value = NaN, periods = 0;
+    for (let i = 0; i < 2000; i++) {
+      const nowNs = vm.clock.nowNs(), now = pit.readByte(SYSTEM_CONTROL_B);
+      if (nowNs < untilNs) assertEquals(now, value, `mode ${mode} at ${nowNs} ns`);
+      else [value, untilNs, periods] = [now, pit.steadyUntilNs(SYSTEM_CONTROL_B, nowNs), periods + 1];
+      pass(vm, 211);
+    }
+    assert(periods > 20 && periods < 2000, `${periods} periods in mode ${mode}`);
+  }
+  assertEquals(makePit().pit.steadyUntilNs(PIT_COUNTER_2, 0), 0);
+});
+
 Deno.test("Linux's quick calibration sees counter 2's high byte fall every 256 pulses", () => {
   const { vm, pit } = makePit();
   pit.writeByte(SYSTEM_CONTROL_B, (pit.readByte(SYSTEM_CONTROL_B) & ~PortB.SPEAKER) | PortB.GATE2);
