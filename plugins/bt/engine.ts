@@ -36,7 +36,7 @@ import {
 } from "./transfers.ts";
 import { crossesPage, exitsOf, findRegion } from "./units.ts";
 import { walksThroughCode } from "./walks.ts";
-import { encodeModule } from "./wasm.ts";
+import { Bytes, encodeModule } from "./wasm.ts";
 
 type CodeFrames = x86CodeFrames;
 
@@ -94,6 +94,8 @@ export class Translator {
   readonly #area: number;
   /** What the runtime modules export. */
   #runtime: WebAssembly.Exports = {};
+  /** The module that was made last. */
+  readonly #module = new Bytes();
   readonly #callOuts: CallOuts;
   readonly adaptations: Adaptations;
   readonly #choose: SensitiveChoice;
@@ -497,6 +499,7 @@ export class Translator {
     return this.#words[tlb >> 2] === page ? this.#words[(tlb + L.TLB_MPN) >> 2] : -1;
   }
 
+  /** The module's bytes: until the next one is made. */
   #encode(
     functions: Parameters<typeof encodeModule>[0]["functions"],
     imports: Parameters<typeof encodeModule>[0]["imports"],
@@ -508,7 +511,7 @@ export class Translator {
       machinePages: this.#machinePages,
       area: this.#area,
       tableSlots: L.ALL_SLOTS,
-    });
+    }, this.#module);
   }
 
   /** Runs a module, whose functions go to their slots. */

@@ -127,19 +127,28 @@ const NO_OFFSET = new Uint8Array(FIXED_LENGTH);
 /** First byte of every vector instruction. */
 const VECTOR_PREFIX = 0xfd;
 
+const textEncoder = new TextEncoder();
+/** Names in UTF-8: every module has the same few. */
+const encodedNames = new Map<string, Uint8Array>();
+
 /** Bytes of a module or a function body in the making. */
 export class Bytes {
   #bytes = new Uint8Array(1024);
   length = 0;
 
   byte(value: number): this {
-    if (this.length === this.#bytes.length) {
-      const larger = new Uint8Array(this.length * 2);
-      larger.set(this.#bytes);
-      this.#bytes = larger;
-    }
+    if (this.length === this.#bytes.length) this.#reserve(1);
     this.#bytes[this.length++] = value;
     return this;
+  }
+
+  /** Makes room for some more bytes. */
+  #reserve(count: number): void {
+    const least = this.length + count;
+    if (least <= this.#bytes.length) return;
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, least));
+    larger.set(this.#bytes);
+    this.#bytes = larger;
   }
 
   /** Unsigned LEB128. */
@@ -164,17 +173,44 @@ export class Bytes {
   }
 
   bytes(values: Uint8Array): this {
-    for (let i = 0; i < values.length; i++) this.byte(values[i]);
+    this.#reserve(values.length);
+    this.#bytes.set(values, this.length);
+    this.length += values.length;
     return this;
   }
 
+  append(other: Bytes): this {
+    return this.bytes(other.#bytes.subarray(0, other.length));
+  }
+
+  /** Unsigned LEB128 in five bytes, over what is there. */
+  overwrite(at: number, value: number): void {
+    const bytes = this.#bytes;
+    bytes[at] = value & 0x7f | 0x80;
+    bytes[at + 1] = value >>> 7 & 0x7f | 0x80;
+    bytes[at + 2] = value >>> 14 & 0x7f | 0x80;
+    bytes[at + 3] = value >>> 21 & 0x7f | 0x80;
+    bytes[at + 4] = value >>> 28;
+  }
+
   name(text: string): this {
-    const encoded = new TextEncoder().encode(text);
+    let encoded = encodedNames.get(text);
+    if (encoded === undefined) encodedNames.set(text, encoded = textEncoder.encode(text));
     return this.unsigned(encoded.length).bytes(encoded);
+  }
+
+  clear(): this {
+    this.length = 0;
+    return this;
   }
 
   take(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice(0, this.length);
+  }
+
+  /** The same without a copy: only until more is written. */
+  view(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.subarray(0, this.length);
   }
 }
 
@@ -183,8 +219,8 @@ export class FunctionBody {
   readonly code = new Bytes();
   /** Branches whose likelihood is known, by where their opcodes lie in the code. */
   readonly hints: { readonly at: number; readonly likelihood: number }[] = [];
-  /** Offsets into the hypervisor's area, by where their bytes lie in the code. */
-  readonly #fixups: { readonly at: number; readonly offset: number }[] = [];
+  /** Where in the code the bytes of offsets into the hypervisor's area lie, each followed by the offset. */
+  readonly #fixups: number[] = [];
   /** Code that is placed before. */
   #prologue: FunctionBody | undefined;
   #locals: number[] = [];
@@ -271,7 +307,7 @@ export class FunctionBody {
     this.code.unsigned(0);
     if (memory === MACHINE) this.code.unsigned(offset);
     else {
-      this.#fixups.push({ at: this.code.length, offset });
+      this.#fixups.push(this.code.length, offset);
       this.code.bytes(NO_OFFSET);
     }
     return this;
@@ -425,31 +461,32 @@ export class FunctionBody {
 
   /** The body's bytes where the hypervisor's area begins at machine address `area`. */
   encode(area: number): Uint8Array {
-    const body = this.#locally();
-    if (this.#prologue !== undefined) body.bytes(this.#prologue.#placed(area));
-    body.bytes(this.#placed(area)).byte(0x0b);
-    return new Bytes().unsigned(body.length).bytes(body.take()).take();
-  }
-
-  /** The hints as the custom section has them: their number, then each one's place in the body, its length and its value. */
-  encodeHints(): Uint8Array {
-    const start = this.#locally().length + (this.#prologue?.code.length ?? 0);
-    const bytes = new Bytes().unsigned(this.hints.length);
-    for (const { at, likelihood } of this.hints) bytes.unsigned(start + at).byte(1).byte(likelihood);
+    const bytes = new Bytes();
+    this.encodeTo(bytes, area);
     return bytes.take();
   }
 
-  /** The code with its offsets filled in. */
-  #placed(area: number): Uint8Array {
-    const code = this.code.take();
-    for (const { at, offset } of this.#fixups) {
-      let rest = area + offset;
-      for (let digit = 0; digit < FIXED_LENGTH; digit++) {
-        code[at + digit] = (rest & 0x7f) | (digit < FIXED_LENGTH - 1 ? 0x80 : 0);
-        rest = Math.floor(rest / 128);
-      }
-    }
-    return code;
+  /** Adds the same to others. */
+  encodeTo(bytes: Bytes, area: number): void {
+    const locals = this.#locally();
+    bytes.unsigned(locals.length + (this.#prologue?.code.length ?? 0) + this.code.length + 1).append(locals);
+    if (this.#prologue !== undefined) this.#prologue.#placeTo(bytes, area);
+    this.#placeTo(bytes, area);
+    bytes.byte(0x0b);
+  }
+
+  /** The hints as the custom section has them: their number, then each one's place in the body, its length and its value. */
+  encodeHintsTo(bytes: Bytes): void {
+    const start = this.#locally().length + (this.#prologue?.code.length ?? 0);
+    bytes.unsigned(this.hints.length);
+    for (const { at, likelihood } of this.hints) bytes.unsigned(start + at).byte(1).byte(likelihood);
+  }
+
+  /** Adds the code with its offsets filled in. */
+  #placeTo(bytes: Bytes, area: number): void {
+    const start = bytes.length, fixups = this.#fixups;
+    bytes.append(this.code);
+    for (let i = 0; i < fixups.length; i += 2) bytes.overwrite(start + fixups[i], area + fixups[i + 1]);
   }
 
   /** The body's beginning: the locals' types. */
@@ -474,7 +511,8 @@ export interface FunctionImport {
 
 /**
  * Encodes a module that imports machine memory ("m"."machine"), a table ("m"."table") and functions, and
- * places its own functions into the table's slots by active element segments.
+ * places its own functions into the table's slots by active element segments. What it returns lies in `scratch`, if that is
+ * given, until something else is written there.
  */
 export function encodeModule(module: {
   readonly types: readonly FunctionType[];
@@ -489,13 +527,13 @@ export function encodeModule(module: {
   readonly machinePages: number;
   readonly area: number;
   readonly tableSlots: number;
-}): Uint8Array<ArrayBuffer> {
-  const out = new Bytes();
+}, scratch = new Bytes()): Uint8Array<ArrayBuffer> {
+  const out = scratch.clear();
   out.bytes(Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00));
+  const content = sectionScratch;
   const section = (id: number, write: (bytes: Bytes) => void) => {
-    const content = new Bytes();
-    write(content);
-    out.byte(id).unsigned(content.length).bytes(content.take());
+    write(content.clear());
+    out.byte(id).unsigned(content.length).append(content);
   };
   section(1, (b) => {
     b.unsigned(module.types.length);
@@ -530,12 +568,15 @@ export function encodeModule(module: {
   if (hinted.length > 0) {
     section(0, (b) => {
       b.name("metadata.code.branch_hint").unsigned(hinted.length);
-      for (const [body, index] of hinted) b.unsigned(module.imports.length + index).bytes(body.encodeHints());
+      for (const [body, index] of hinted) body.encodeHintsTo(b.unsigned(module.imports.length + index));
     });
   }
   section(10, (b) => {
     b.unsigned(module.functions.length);
-    for (const { body } of module.functions) b.bytes(body.encode(module.area));
+    for (const { body } of module.functions) body.encodeTo(b, module.area);
   });
-  return out.take();
+  return out.view();
 }
+
+/** One section's bytes, while a module is encoded: room for them costs more than they do. */
+const sectionScratch = new Bytes();
