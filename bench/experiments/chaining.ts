@@ -98,7 +98,7 @@ export default defineExperiment({
           "regions and chaining each leave the run loop less to do",
           ladder[1] < ladder[0] && ladder[2] < ladder[0] && ladder[3] < ladder[1],
           "fewer entries on each rung",
-          ladder.map((rate) => rate.toFixed(1)).join(", "),
+          ladder.map((rate) => rate.toPrecision(3)).join(", "),
         ),
         timedCheck(holds(
           "each makes the session faster than units alone",
