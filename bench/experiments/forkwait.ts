@@ -2,7 +2,7 @@
 // paper's clearest win of the software monitor. Counted here, and costed by the paper's primitives.
 
 import { z } from "../../core/mod.ts";
-import { defineExperiment, holds, type Row, within, withinTimes } from "./framework/definition.ts";
+import { defineExperiment, holds, type PerformContext, type Row, within, withinTimes } from "./framework/definition.ts";
 import { averaged } from "./framework/statistics.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { hardwareCycles, type MmuCounts, nativeCycles, runUnder, softwareCycles } from "./mmu_costs.ts";
@@ -18,6 +18,11 @@ const BECAUSE = {
     "cycles a return, figure 4), to translate what each new process runs, and for caches that its translations fill",
   hardware: "all traces are kept here, so that clearing a freed table exits for each word",
 } as const;
+/**
+ * A monitor that traces can fill a shadow entry at the store that makes its page present, which the paper says spares forkwait
+ * hidden faults (section 7.2). Without, for comparison.
+ */
+const COUNTED = [["counts", "trace all, fill"], ["counts, not filled", "trace all"]] as const;
 /** How far a ratio may be from the paper's to be called reproduced, as the paper's own text and times differ by a third. */
 const BAND = 1.5;
 
@@ -31,17 +36,17 @@ export default defineExperiment({
   quick: { forks: 30 },
   needsLinux: true,
   runs: ({ forks: count }) => [
-    {
-      name: "counts",
-      async perform(context) {
-        const { counts, cpuSeconds } = await runUnder("trace all", forks(count), context);
+    ...COUNTED.map(([name, policy]) => ({
+      name,
+      async perform(context: PerformContext) {
+        const { counts, cpuSeconds } = await runUnder(policy, forks(count), context);
         return { data: { ...counts }, timed: { cpuSeconds } };
       },
       weight: 3,
-    },
+    })),
     ...(["interpreter", "bt"] as const).map((engine) => ({
       name: engine,
-      async perform(context: Parameters<typeof LinuxSession.atPrompt>[1]) {
+      async perform(context: PerformContext) {
         const session = await LinuxSession.atPrompt({ bt: engine === "bt" ? {} : undefined }, context);
         // Once to translate what it runs.
         await session.command(forks(count), () => context.breathe(0.3));
@@ -56,7 +61,7 @@ export default defineExperiment({
     })),
   ],
   evaluate({ knobs, data, timed }) {
-    const counts = averaged(data("counts")) as unknown as MmuCounts;
+    const [counts, unfilled] = COUNTED.map(([run]) => averaged(data(run)) as unknown as MmuCounts);
     const native = nativeCycles(counts), software = softwareCycles(counts), hardware = hardwareCycles(counts);
     const each = (value: number) => value / knobs.forks;
     const paperCycles = (seconds: number) => seconds * PAPER.cyclesPerSecond / PAPER.iterations;
@@ -78,6 +83,19 @@ export default defineExperiment({
         measured: each(value),
         verdict: "ours",
       })),
+      {
+        quantity: "a fork: hidden page faults, not filled at the traced store",
+        unit: "each",
+        measured: each(unfilled.hiddenFaults),
+        verdict: "ours",
+      },
+      {
+        quantity: "hardware / native, not filled at the traced store",
+        unit: "ratio",
+        model: hardwareCycles(unfilled) / nativeCycles(unfilled),
+        measured: "counted, not timed",
+        verdict: "as modelled",
+      },
       ...(["native", "software", "hardware"] as const).map((kind): Row => ({
         quantity: `a fork, ${kind}`,
         unit: "million cycles",
@@ -118,6 +136,12 @@ export default defineExperiment({
           "native < software < hardware",
           [native, software, hardware].map((value) => (each(value) / 1e6).toFixed(2)).join(" < ") + " million cycles",
         ),
+        holds(
+          "filling at the traced store spares hidden faults",
+          counts.hiddenFaults < unfilled.hiddenFaults,
+          "fewer than without",
+          `${each(counts.hiddenFaults).toFixed(1)} and ${each(unfilled.hiddenFaults).toFixed(1)} a fork`,
+        ),
         within("hardware, in times of native", hardware / native, [12, 25], "times"),
         holds("both engines run one guest", steps === interpreted.steps, `${interpreted.steps} steps`, steps, "X"),
       ],
@@ -152,6 +176,8 @@ export default defineExperiment({
         "Software: a store to a traced page costs RDTSC's form in place, 216 cycles; the paper measured 391 for it.",
         "All traces are kept here: a page table that was freed goes on being traced while it is cleared for its next use, some " +
         "thousand stores a fork, and in hardware each is an exit.",
+        "A shadow entry is filled at the traced store that makes its page present, which section 7.2 names as what traces are good " +
+        "for in forkwait; the row without it says what that is worth.",
         "Nothing was fitted to forkwait's times.",
       ],
     };
@@ -162,7 +188,7 @@ const NAMES: Readonly<Record<keyof MmuCounts, string>> = {
   steps: "instructions",
   systemCalls: "system calls",
   trueFaults: "true page faults",
-  hiddenFaults: "hidden page faults, all traced",
+  hiddenFaults: "hidden page faults",
   tracedStores: "stores to traced pages",
   rootLoads: "loads of CR3",
 };
