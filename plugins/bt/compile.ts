@@ -3,11 +3,12 @@
 // loops, where leaving for want of budget knows where the flags are (design: budget).
 
 import { ESP, type Instruction, state as S } from "../x86/mod.ts";
-import { Emitter, Exit, type Runs } from "./emit/emitter.ts";
+import { Emitter, Exit } from "./emit/emitter.ts";
 import { type FlagState } from "./emit/flag_emitter.ts";
 import { BUDGET, EIP, ENTRY, STATUS } from "./emit/locals.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
 import { CALL_OUT, GOTO } from "./emit/imports.ts";
+import type { Runs } from "./emit/run_tracker.ts";
 import { emitPop, emitPush } from "./emit/stack.ts";
 import { x87Frames } from "./emit/x87_frames.ts";
 import { X87Stack } from "./emit/x87_stack.ts";
@@ -384,7 +385,7 @@ class RegionCompiler {
       e.exitTo(this.#eipOf(offset), Exit.yield);
       f.end();
     }
-    if (this.#hasOneWay(index)) this.#runs.set(index, e.runs());
+    if (this.#hasOneWay(index)) this.#runs.set(index, e.snapshotRuns());
     const incoming = this.#incoming.get(index);
     if (incoming === undefined) this.#incoming.set(index, [e.movedFlags()]);
     else incoming.push(e.movedFlags());
