@@ -159,7 +159,7 @@ export class Translator {
     const cold = coldFunction({ area: this.#area, threshold, chaining });
     this.#instantiate(this.#encode([{ type: REGION_TYPE, body: cold, slot: L.COLD_SLOT }], COLD_IMPORTS));
     this.#counts = new EntryCounts(this.#words);
-    new Uint8Array(machine.buffer, this.#area + L.FORMS).set(new Uint8Array(coldForms().buffer));
+    new Uint8Array(machine.buffer, this.#area + L.FORMS).set(new Uint8Array(coldForms(options.forms).buffer));
     code.addUser(this);
   }
 

@@ -1,5 +1,5 @@
-// The ALU of cold code (interpreter.ts): results and status flags as the interpreter proper computes them, one code for 8 and
-// for 32 bits (x86/interpreter/arithmetic.ts).
+// The ALU of cold code (interpreter.ts): results and status flags as the interpreter proper computes them, one code for 8, 16
+// and 32 bits (x86/interpreter/arithmetic.ts).
 
 import { state as S } from "../../x86/mod.ts";
 import { Access, MACHINE, Op } from "../wasm.ts";
@@ -10,6 +10,8 @@ export const CMP = 7, TEST = 8, INC = 9, DEC = 10, SUB = 5;
 /** FLAG_AUX: CF, CF xor OF, AF (x86/state.ts). */
 export const AUX_CF = 1 << 31, AUX_CF_XOR_OF = 1 << 30, AUX_CF_OF = AUX_CF | AUX_CF_XOR_OF, AUX_AF = 8;
 const S_AUX = S.FLAG_AUX * 4;
+/** By how much an operand of 16 bits has to be shifted to be 32 bits wide. */
+export const SHIFT_16 = 16;
 
 export class Alu {
   constructor(readonly cold: ColdInterpreter) {}
@@ -63,7 +65,10 @@ export class Alu {
     f.get(narrow).op(Op.i32Eqz).if();
     f.get(target).get(value).memory(Access.i32Store, MACHINE, 0);
     f.else();
-    f.get(target).get(value).memory(Access.i32Store8, MACHINE, 0).end();
+    f.get(narrow).constant(SHIFT_16).op(Op.i32Eq).if();
+    f.get(target).get(value).memory(Access.i32Store16, MACHINE, 0);
+    f.else();
+    f.get(target).get(value).memory(Access.i32Store8, MACHINE, 0).end().end();
   }
 
   /** FLAG_AUX of an addition, or of a subtraction where `push` pushes the minuend's complement. */

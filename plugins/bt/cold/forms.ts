@@ -2,6 +2,8 @@
 // hypervisor's area that its WebAssembly reads: which handler, and what comes before it, the same for all: ModR/M byte and
 // effective address, immediate, and the operand's place (Intel SDM 2A, chapter 2; 2D, A.3). What has no handler is left out.
 
+import { FASTEST_FORMS, type SensitiveForms } from "../emit/sensitive.ts";
+
 /** Handlers in the order of their numbers; the first stands for whatever is not handled here. */
 export const HANDLERS = [
   "unknown",
@@ -65,20 +67,35 @@ export const HANDLERS = [
   "scanReverse",
   "exchange",
   "compareAndExchange",
+  "operandSizePrefix",
+  "aluToOperand16",
+  "aluToRegister16",
+  "aluToAccumulator16",
+  "aluImmediate16",
+  "test16",
+  "store16",
+  "load16",
+  "clearDirection",
+  "clearInterrupts",
+  "pushFlags",
 ] as const;
 export type HandlerName = (typeof HANDLERS)[number];
 
 /** Bits of a half-word: the handler's number, or the group's; a ModR/M byte; bytes of the operand, and whether they are written. */
 export const NUMBER_MASK = 0x7f, MODRM = 0x80, SIZE_SHIFT = 8, SIZE_MASK = 7, WRITES = 0x800;
-/** An address of 32 bits in place of the ModR/M byte; immediates of one byte, sign-extended, and of four; a group. */
+/** An address of 32 bits in place of the ModR/M byte; immediates of one byte, sign-extended, of four, of two; a group. */
 export const OFFSET = 0x1000, IMMEDIATE_8 = 0x2000, IMMEDIATE_32 = 0x4000, GROUP = 0x8000;
-/** Where in the table the second opcode map and the groups begin, of eight each, by the ModR/M byte's reg. */
-export const TWO_BYTE_MAP = 256, GROUPS = 512;
-const GROUP_COUNT = 14;
+export const IMMEDIATE_16 = IMMEDIATE_8 | IMMEDIATE_32;
+/**
+ * Where in the table the second opcode map begins, that of 16-bit operands, and the groups, of eight each, by the ModR/M byte's
+ * reg.
+ */
+export const TWO_BYTE_MAP = 256, NARROW_MAP = 512, GROUPS = 768;
+const GROUP_COUNT = 16;
 export const FORM_BYTES = (GROUPS + GROUP_COUNT * 8) * 2;
 
-/** The table. */
-export function coldForms(): Uint16Array {
+/** The table; with the handlers of sensitive instructions whose form is the one in place. */
+export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> = FASTEST_FORMS): Uint16Array {
   const table = new Uint16Array(FORM_BYTES / 2);
   const set = (opcodes: number | readonly [first: number, last: number], name: HandlerName, form = 0) => {
     const [first, last] = typeof opcodes === "number" ? [opcodes, opcodes] : opcodes;
@@ -86,10 +103,11 @@ export function coldForms(): Uint16Array {
   };
   const reads = (bytes: 1 | 2 | 4) => MODRM | (bytes << SIZE_SHIFT),
     writes = (bytes: 1 | 2 | 4) => reads(bytes) | WRITES;
-  const two = TWO_BYTE_MAP;
+  const two = TWO_BYTE_MAP, narrow = NARROW_MAP;
   set(0x0f, "twoByte");
   set([0x64, 0x65], "segmentPrefix");
   for (const prefix of [0x26, 0x36, 0x3e]) set(prefix, "idlePrefix");
+  set(0x66, "operandSizePrefix");
   const COMPARE = 7;
   for (let operation = 0; operation < 8; operation++) {
     const opcode = operation << 3, access = operation === COMPARE ? reads : writes;
@@ -99,7 +117,19 @@ export function coldForms(): Uint16Array {
     set(opcode + 3, "aluToRegister", reads(4));
     set(opcode + 4, "aluToAccumulator", IMMEDIATE_8);
     set(opcode + 5, "aluToAccumulator", IMMEDIATE_32);
+    set(narrow + opcode + 1, "aluToOperand16", access(2));
+    set(narrow + opcode + 3, "aluToRegister16", reads(2));
+    set(narrow + opcode + 5, "aluToAccumulator16", IMMEDIATE_16);
   }
+  set(narrow + 0x85, "test16", reads(2));
+  set(narrow + 0x89, "store16", writes(2));
+  set(narrow + 0x8b, "load16", reads(2));
+  set(narrow + 0x90, "nothing");
+  set(narrow + 0xa1, "load16", OFFSET | (2 << SIZE_SHIFT));
+  set(narrow + 0xa3, "store16", OFFSET | (2 << SIZE_SHIFT) | WRITES);
+  set(0xfc, "clearDirection");
+  if (cli === "in-tc") set(0xfa, "clearInterrupts");
+  if (pushf === "in-tc") set(0x9c, "pushFlags");
   set([0x40, 0x4f], "stepRegister");
   set([0x50, 0x57], "pushRegister");
   set([0x58, 0x5f], "popRegister");
@@ -156,13 +186,18 @@ export function coldForms(): Uint16Array {
   const each = (numbers: readonly number[], name: HandlerName, form: number) => {
     return numbers.map((reg) => [reg, name, form] as const);
   };
-  const compare = (bytes: 1 | 4, immediate: number) => [
-    ...each([0, 1, 2, 3, 4, 5, 6], "aluImmediate", writes(bytes) | immediate),
-    [COMPARE, "aluImmediate", reads(bytes) | immediate] as const,
-  ];
+  const compare = (bytes: 1 | 2 | 4, immediate: number) => {
+    const name = bytes === 2 ? "aluImmediate16" : "aluImmediate";
+    return [
+      ...each([0, 1, 2, 3, 4, 5, 6], name, writes(bytes) | immediate),
+      [COMPARE, name, reads(bytes) | immediate] as const,
+    ];
+  };
   group(0x80, compare(1, IMMEDIATE_8));
   group(0x81, compare(4, IMMEDIATE_32));
   group(0x83, compare(4, IMMEDIATE_8));
+  group(narrow + 0x81, compare(2, IMMEDIATE_16));
+  group(narrow + 0x83, compare(2, IMMEDIATE_8));
   group(0xc6, [[0, "storeImmediate", writes(1) | IMMEDIATE_8]]);
   group(0xc7, [[0, "storeImmediate", writes(4) | IMMEDIATE_32]]);
   // Rotations through CF are left out.

@@ -15,9 +15,11 @@ import {
   GROUP,
   GROUPS,
   HANDLERS,
+  IMMEDIATE_16,
   IMMEDIATE_32,
   IMMEDIATE_8,
   MODRM,
+  NARROW_MAP,
   NUMBER_MASK,
   OFFSET,
   SIZE_MASK,
@@ -358,8 +360,9 @@ export class ColdInterpreter {
   #decode(interpret: number): void {
     const f = this.body, { at, opcode, mod, reg, rm, address, base, immediate, place } = this.v;
     const form = this.#form,
-      take = (bytes: 1 | 4) => {
-        f.get(at).memory(bytes === 1 ? Access.i32Load8S : Access.i32Load, MACHINE, 0);
+      take = (bytes: 1 | 2 | 4) => {
+        const access = bytes === 1 ? Access.i32Load8S : bytes === 2 ? Access.i32Load16S : Access.i32Load;
+        f.get(at).memory(access, MACHINE, 0);
         f.get(at).constant(bytes).op(Op.i32Add).set(at);
       };
     const has = (bits: number) => f.get(form).constant(bits).op(Op.i32And);
@@ -386,8 +389,13 @@ export class ColdInterpreter {
     f.end();
     f.end();
     has(IMMEDIATE_8).if();
+    has(IMMEDIATE_16).constant(IMMEDIATE_16).op(Op.i32Eq).if();
+    take(2);
+    f.set(immediate);
+    f.else();
     take(1);
     f.set(immediate);
+    f.end();
     f.else();
     has(IMMEDIATE_32).if();
     take(4);
@@ -490,6 +498,7 @@ export class ColdInterpreter {
       else if (name === "twoByte") f.constant(TWO_BYTE_MAP).set(v.opcode).br(decode);
       else if (name === "segmentPrefix") this.#segmentPrefix(decode);
       else if (name === "idlePrefix") this.#prefix(decode);
+      else if (name === "operandSizePrefix") this.#again(decode, NARROW_MAP);
       else handlers[name]();
     }
   }
@@ -514,9 +523,10 @@ export class ColdInterpreter {
     this.#again(decode);
   }
 
-  #again(decode: number): void {
+  /** On to the byte behind a prefix, by the opcode map that it asks for. */
+  #again(decode: number, map = 0): void {
     const f = this.body, { at, eip, addend, opcode } = this.v;
     f.get(at).get(addend).op(Op.i32Sub).get(eip).op(Op.i32Sub).constant(MOST_PREFIXES).op(Op.i32GtU);
-    f.brIf(this.labels.interpret).constant(0).set(opcode).br(decode);
+    f.brIf(this.labels.interpret).constant(map).set(opcode).br(decode);
   }
 }

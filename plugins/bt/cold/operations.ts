@@ -1,18 +1,20 @@
 // The handlers of cold code (interpreter.ts): results and status flags as the interpreter proper computes them
 // (x86/interpreter; undefined flags too). Each ends by going to a label: the ALU, done, jumped, or left to the interpreter.
 
-import { EAX, EBP, ECX, EDX, ESP, state as S } from "../../x86/mod.ts";
+import { DF, EAX, EBP, ECX, EDX, ESP, IF, RF, state as S, VM } from "../../x86/mod.ts";
 import { Access, MACHINE, Op } from "../wasm.ts";
-import { AUX_AF, AUX_CF_OF, AUX_CF_XOR_OF, CMP, DEC, INC, SUB, TEST } from "./alu.ts";
+import { AUX_AF, AUX_CF_OF, AUX_CF_XOR_OF, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
 import type { HandlerName } from "./forms.ts";
 import type { ColdInterpreter } from "./interpreter.ts";
 
 /** By how much an operand of 8 bits has to be shifted to be 32 bits wide. */
 const BYTE_SHIFT = 24;
 
-type Operation = Exclude<HandlerName, "unknown" | "twoByte" | "segmentPrefix" | "idlePrefix">;
+type Prefix = "twoByte" | "segmentPrefix" | "idlePrefix" | "operandSizePrefix";
+type Operation = Exclude<HandlerName, "unknown" | Prefix>;
 
 const S_AUX = S.FLAG_AUX * 4, S_RESULT = S.FLAG_RESULT * 4;
+const S_OTHER = S.FLAGS_OTHER * 4, S_CPL = S.CPL * 4;
 
 /** The handlers by name: each emits its code. */
 export function operations(cold: ColdInterpreter): Readonly<Record<Operation, () => void>> {
@@ -59,6 +61,10 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     f.else();
     cold.registerPlace8(reg).memory(Access.i32Load8U, MACHINE, 0).set(to).end();
   };
+  const register16 = (to: number) => cold.registerOf(reg).constant(0xffff).op(Op.i32And).set(to);
+  const accumulatorForOffset = () => {
+    f.constant(EAX).get(reg).get(opcode).constant(0x20).op(Op.i32And).op(Op.select).set(reg);
+  };
   const aluOfOpcode = () => {
     f.get(opcode).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And);
     alu();
@@ -84,18 +90,23 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     cold.translateWord(address, false);
     f.memory(Access.i32Load, MACHINE, 0);
   };
+  // Each pushes a status flag as 0 or 1.
+  const sign = () => {
+    result().constant(31).op(Op.i32ShrU);
+    aux().op(Op.i32Xor).constant(1).op(Op.i32And);
+  };
+  const overflow = () => {
+    aux().constant(31).op(Op.i32ShrU);
+    aux().constant(30).op(Op.i32ShrU).op(Op.i32Xor).constant(1).op(Op.i32And);
+  };
+  const carry = () => aux().constant(31).op(Op.i32ShrU);
+  const zero = () => result().op(Op.i32Eqz);
+  const parity = () => {
+    result().constant(0xff).op(Op.i32And).op(Op.i32Popcnt);
+    aux().constant(1).op(Op.i32ShrU).op(Op.i32Xor).constant(1).op(Op.i32And).op(Op.i32Eqz);
+  };
   /** Pushes whether the condition in the opcode's low digit holds. */
   const condition = () => {
-    const sign = () => {
-      result().constant(31).op(Op.i32ShrU);
-      aux().op(Op.i32Xor).constant(1).op(Op.i32And);
-    };
-    const overflow = () => {
-      aux().constant(31).op(Op.i32ShrU);
-      aux().constant(30).op(Op.i32ShrU).op(Op.i32Xor).constant(1).op(Op.i32And);
-    };
-    const carry = () => aux().constant(31).op(Op.i32ShrU);
-    const zero = () => result().op(Op.i32Eqz);
     const less = () => {
       sign();
       overflow();
@@ -110,10 +121,7 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
         zero().op(Op.i32Or);
       },
       sign,
-      () => {
-        result().constant(0xff).op(Op.i32And).op(Op.i32Popcnt);
-        aux().constant(1).op(Op.i32ShrU).op(Op.i32Xor).constant(1).op(Op.i32And).op(Op.i32Eqz);
-      },
+      parity,
       less,
       () => {
         less();
@@ -383,6 +391,80 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       byteImmediate();
       f.set(right).get(place).set(target).get(reg);
       alu();
+    },
+    aluToOperand16: () => {
+      f.constant(SHIFT_16).set(narrow);
+      loadPlace16().set(left);
+      register16(right);
+      f.get(place).set(target);
+      aluOfOpcode();
+    },
+    aluToRegister16: () => {
+      f.constant(SHIFT_16).set(narrow);
+      loadPlace16().set(right);
+      register16(left);
+      cold.registerPlace(reg).set(target);
+      aluOfOpcode();
+    },
+    aluToAccumulator16: () => {
+      f.constant(SHIFT_16).set(narrow).constant(EAX).set(reg);
+      register16(left);
+      cold.registerPlace(reg).set(target);
+      f.get(immediate).constant(0xffff).op(Op.i32And).set(right);
+      aluOfOpcode();
+    },
+    aluImmediate16: () => {
+      f.constant(SHIFT_16).set(narrow);
+      loadPlace16().set(left);
+      f.get(immediate).constant(0xffff).op(Op.i32And).set(right).get(place).set(target).get(reg);
+      alu();
+    },
+    test16: () => {
+      f.constant(SHIFT_16).set(narrow);
+      loadPlace16().set(left);
+      register16(right);
+      f.constant(TEST);
+      alu();
+    },
+    // Where there is no ModR/M byte, it is the accumulator.
+    store16: () => {
+      accumulatorForOffset();
+      f.get(place);
+      cold.registerOf(reg).memory(Access.i32Store16, MACHINE, 0);
+      done();
+    },
+    load16: () => {
+      accumulatorForOffset();
+      cold.registerPlace(reg);
+      loadPlace16().memory(Access.i32Store16, MACHINE, 0);
+      done();
+    },
+    clearDirection: () => {
+      cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(~DF).op(Op.i32And));
+      done();
+    },
+    // Nothing asks for attention while this runs, and with IF clear nothing can begin to.
+    clearInterrupts: () => {
+      cold.word(S_CPL).brIf(labels.interpret);
+      cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(~IF).op(Op.i32And));
+      done();
+    },
+    // Flat 32-bit code is never in V86 mode.
+    pushFlags: () => {
+      const [PF_SHIFT, AF_SHIFT, ZF_SHIFT, SF_SHIFT, OF_SHIFT] = [2, 1, 6, 7, 11];
+      const add = (push: () => void, by: number) => {
+        push();
+        f.constant(by).op(Op.i32Shl).op(Op.i32Or);
+      };
+      carry();
+      add(parity, PF_SHIFT);
+      add(() => aux().constant(AUX_AF).op(Op.i32And), AF_SHIFT);
+      add(zero, ZF_SHIFT);
+      add(sign, SF_SHIFT);
+      add(overflow, OF_SHIFT);
+      cold.word(S_OTHER).op(Op.i32Or).constant(~(RF | VM)).op(Op.i32And);
+      pushWord();
+      done();
     },
     test: () => {
       narrowFromOpcode();
