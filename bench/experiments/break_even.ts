@@ -7,9 +7,9 @@ import { averaged } from "./framework/statistics.ts";
 import { LinuxSession } from "./linux_session.ts";
 import { SESSION } from "./sessions.ts";
 
-const THRESHOLDS = [1, 10, 30, 100, 300, 1000, 10_000], QUICK = [1, 100, 1000];
+const THRESHOLDS = [1, 10, 30, 100, 500, 1500, 10_000], QUICK = [1, 500, 5000];
 /** The option's default. */
-const DEFAULT_THRESHOLD = 100;
+const DEFAULT_THRESHOLD = 500;
 
 interface Cold {
   readonly steps: number;

@@ -26,7 +26,7 @@ export default definePlugin({
   requires: ["memory", "x86"],
   replaces: [x86.engine],
   options: z.strictObject({
-    threshold: z.int().min(0).max(32766).default(100).describe("entries of a block before it is translated"),
+    threshold: z.int().min(0).max(32766).default(500).describe("entries of a block before it is translated"),
     unitInstructions: z.int().min(1).max(64).default(12).describe("most instructions of a translation unit"),
     regionUnits: z.int().min(1).max(250).default(32).describe("most translation units of a region; 1: no regions"),
     regroupSteps: z.int().min(0).default(1 << 20).describe(
