@@ -2,6 +2,7 @@
 // log a fault and go on at the next slot of code. Two arenas with different engines are put into one state, run for the
 // same number of steps, and compared word by word (design, law 1).
 
+import { assertEquals } from "@std/assert";
 import { Host, type Vm } from "../../../core/mod.ts";
 import bt from "../../../plugins/bt/mod.ts";
 import { Translator } from "../../../plugins/bt/engine.ts";
@@ -187,4 +188,20 @@ function setRegisters(cpu: Processor, start: Start): void {
   cpu.setEflags(start.eflags, -1);
   cpu.updateMode();
   cpu.updateAttention();
+}
+
+/**
+ * Runs a case in the interpreter and in a translator side by side, `stride` steps at a time, and finds them equal at every stop, in
+ * memory, FPU and TLB as well at the end. Returns the translator's arena.
+ */
+export function runInStep(start: Start, choice: TranslatorChoice, stride: number, mostSteps: number): Arena {
+  const reference = new Arena(), translated = new Arena(choice);
+  reference.begin(start);
+  translated.begin(start);
+  for (let steps = stride; steps <= mostSteps; steps += stride) {
+    reference.runTo(steps);
+    translated.runTo(steps);
+    assertEquals(reference.differences(translated, steps + stride > mostSteps), [], `after ${steps} steps`);
+  }
+  return translated;
 }

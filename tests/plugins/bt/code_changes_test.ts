@@ -4,7 +4,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { EAX, EBX, ECX, EDX } from "../../../plugins/x86/mod.ts";
-import { Arena, type Start, type TranslatorChoice } from "./arena.ts";
+import { Arena, runInStep, type Start, type TranslatorChoice } from "./arena.ts";
 import { L, word } from "./arena_layout.ts";
 
 /** Where programs begin: within the first code page, and as an offset in the code pages. */
@@ -227,14 +227,7 @@ for (const { what, code, cpl, expected, invalidates } of programs) {
     const start = startOf(code, cpl ?? 3);
     for (const choice of choices) {
       for (const stride of [11, 613, MOST_STEPS]) {
-        const reference = new Arena(), translated = new Arena(choice);
-        reference.begin(start);
-        translated.begin(start);
-        for (let steps = stride; steps <= MOST_STEPS; steps += stride) {
-          reference.runTo(steps);
-          translated.runTo(steps);
-          assertEquals(reference.differences(translated, steps + stride > MOST_STEPS), [], `after ${steps} steps`);
-        }
+        const translated = runInStep(start, choice, stride, MOST_STEPS);
         for (const [register, value] of Object.entries(expected)) {
           assertEquals(translated.cpu.r[Number(register)], value | 0, `register ${register}`);
         }

@@ -5,7 +5,7 @@ import { assert, assertEquals } from "@std/assert";
 import { EBX } from "../../../plugins/x86/mod.ts";
 import { planRun, stackPlace } from "../../../plugins/bt/emit/runs.ts";
 import { decode } from "../../../plugins/x86/mod.ts";
-import { Arena, type Start, type TranslatorChoice } from "./arena.ts";
+import { runInStep, type Start, type TranslatorChoice } from "./arena.ts";
 import { L, word } from "./arena_layout.ts";
 
 const ENTRY = 0x40, ROUNDS = 20, MOST_STEPS = 2000;
@@ -149,14 +149,7 @@ for (const { what, code, esp } of programs) {
     const start = startOf(code, esp ?? L.STACK + 0x800);
     for (const choice of choices) {
       for (const stride of [3, 101, MOST_STEPS]) {
-        const reference = new Arena(), translated = new Arena(choice);
-        reference.begin(start);
-        translated.begin(start);
-        for (let steps = stride; steps <= MOST_STEPS; steps += stride) {
-          reference.runTo(steps);
-          translated.runTo(steps);
-          assertEquals(reference.differences(translated, steps + stride > MOST_STEPS), [], `after ${steps} steps`);
-        }
+        const translated = runInStep(start, choice, stride, MOST_STEPS);
         assert((translated.translator?.statistics.regions ?? 0) > 0);
       }
     }
