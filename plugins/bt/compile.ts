@@ -31,6 +31,8 @@ export interface Placement {
   readonly chains?: boolean;
   /** The specialised form of an instruction at an EIP, if it has one. */
   readonly adaptedAt?: (eip: number, instruction: Instruction) => AdaptedSite | undefined;
+  /** Whether the instruction at an EIP begins no run of accesses (vain_runs.ts). */
+  readonly isLone?: (eip: number) => boolean;
 }
 
 /**
@@ -253,8 +255,9 @@ class RegionCompiler {
     this.#falling = undefined;
     if (count > 0) f.get(BUDGET).constant(count).op(Op.i32Sub).set(BUDGET);
     for (const [at, { offset, instruction, emit }] of unit.instructions.entries()) {
-      const eip = this.#eipOf(offset), adapted = this.placement.adaptedAt?.(eip, instruction);
-      e.beginInstruction(eip, this.#eipOf(offset + instruction.length), count - at, adapted);
+      const eip = this.#eipOf(offset);
+      const adapted = this.placement.adaptedAt?.(eip, instruction), isLone = this.placement.isLone?.(eip);
+      e.beginInstruction(eip, this.#eipOf(offset + instruction.length), count - at, { adapted, isLone });
       if (crossesPage(unit)) {
         this.#pushPageMissing((unit.end - 1) >> PAGE_SHIFT);
         f.unlikely().if();

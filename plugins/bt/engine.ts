@@ -13,7 +13,7 @@ import { coldForms } from "./cold/forms.ts";
 import { COLD_IMPORTS, coldFunction, LOOK, NOT_KNOWN, STILL_COLD } from "./cold/interpreter.ts";
 import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
-import { FILL_IMPORT, missFunction } from "./miss.ts";
+import * as Miss from "./miss.ts";
 import { Exit } from "./emit/emitter.ts";
 import { ExitSites } from "./emit/exit_sites.ts";
 import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
@@ -35,6 +35,7 @@ import {
   verifyWritableFunction,
 } from "./transfers.ts";
 import { crossesPage, exitsOf, findRegion } from "./units.ts";
+import { VainRuns } from "./vain_runs.ts";
 import { walksThroughCode } from "./walks.ts";
 import { Bytes, encodeModule } from "./wasm.ts";
 
@@ -109,6 +110,9 @@ export class Translator {
   #lookFactor = 1;
   #regionsAtLook = 0;
   readonly #rewrites = new Rewrites();
+  readonly #vainRuns = new VainRuns();
+  /** The slow path has refused an access because of the run that it begins. */
+  #isVain = false;
   /** Steps of all VMs, but for the present turn's. */
   #steps = 0;
   #active: Processor | undefined;
@@ -151,7 +155,7 @@ export class Translator {
     });
     const x87 = x87Functions().map(({ name, body }, index) => ({ type: X87_TYPE + index, body, exported: name }));
     this.#runtime = {
-      ...this.#instantiate(this.#encode(functions, [FILL_IMPORT])).exports,
+      ...this.#instantiate(this.#encode(functions, [])).exports,
       ...this.#instantiate(this.#encode(x87, [])).exports,
     };
     this.#enter = this.#runtime.enter as (word: number) => number;
@@ -265,6 +269,11 @@ export class Translator {
     // A region may leave for the interpreter at the very deadline.
     else if (site.status === Exit.interpret) {
       this.#callOuts.tellTrap(cpu, site.eip);
+      if (this.#isVain) {
+        this.#isVain = false;
+        this.statistics.vainRuns++;
+        if (this.#vainRuns.note(site.eip, this.#steps)) this.#forget(site.eip);
+      }
       if (clock.steps < clock.deadlineSteps) this.#interpret(cpu);
     }
   }
@@ -465,6 +474,7 @@ export class Translator {
       slot,
       chains: this.options.chaining,
       adaptedAt: this.adaptations.at,
+      isLone: this.#vainRuns.isLone,
     }, this.sites);
     const sites = this.sites.takeAdded();
     const module = this.#encode([{ type: REGION_TYPE, body, slot }], IMPORTS.slice(0, body.callees));
@@ -519,7 +529,7 @@ export class Translator {
     const environment: WebAssembly.ModuleImports = {
       machine: this.machine,
       table: this.cache.table,
-      fill: this.#miss,
+      miss: this.#miss,
       coldMiss: this.#coldMiss,
       callOut: this.#callOuts.call,
       adaptedMiss: this.adaptations.miss,
@@ -569,15 +579,26 @@ export class Translator {
   readonly #coldMiss = (linear: number, kind: number, code: number): number => this.#fill(linear, kind, code >>> 12);
 
   #fill(linear: number, kind: number, codeFrame: number): number {
-    const cpu = this.#active;
-    if (cpu === undefined || walksThroughCode(cpu, linear, (kind & 8) !== 0, codeFrame)) return -1;
+    const cpu = this.#active, isWrite = Miss.writes(kind);
+    if (Miss.beginsRun(kind) && Miss.runCrossesPage(linear, kind)) return this.#refuseRun();
+    if (cpu === undefined || walksThroughCode(cpu, linear, isWrite, codeFrame)) return -1;
     syncLevel(cpu);
-    const address = cpu.mmu.hostAddress(linear, kind & 7, (kind & 8) !== 0, cpu.bank);
+    const { mmu, bank, vm: { clock } } = cpu, { data } = mmu, { revision } = data;
+    const address = mmu.hostAddress(linear, Miss.bytesOf(kind), isWrite, bank);
     // Cold code leaves such an access to the interpreter: a note would be taken for the next region's.
     if (address === -1 && codeFrame < 0) this.#callOuts.noteMiss(cpu);
     // Filling the page may have ended the turn: memory was short, or a disk failed.
-    const { clock } = cpu.vm;
-    return clock.deadlineSteps <= clock.steps ? -1 : address;
+    if (address === -1 || clock.deadlineSteps <= clock.steps) return -1;
+    // It may have given another page's frame away.
+    if (Miss.relies(kind) && data.revision !== revision) return -1;
+    if (Miss.beginsRun(kind) && !data.isFast(linear, bank, Miss.runWrites(kind))) return this.#refuseRun();
+    return address;
+  }
+
+  /** The access is left to the interpreter, for the sake of the run that it would begin. */
+  #refuseRun(): number {
+    this.#isVain = true;
+    return -1;
   }
 }
 
@@ -592,5 +613,4 @@ const RUNTIME = {
   systemEnter: systemEnterFunction,
   systemExit: systemExitFunction,
   verifyWritable: verifyWritableFunction,
-  miss: missFunction,
 } as const;

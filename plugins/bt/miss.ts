@@ -1,31 +1,52 @@
-// Where the inline fast path of an access does not hold: the address may still be in the TLB, since accesses that share a look-up
-// (emit/runs.ts) all come here where they do not lie in one page. What the TLB does not have is filled in outside.
+// What emitted code tells the slow path of an access, in one word beside the linear address: its size, whether it writes, and
+// what hangs on it, since accesses of a run (emit/runs.ts) are made by what one of them has looked up, without a further check.
 
-import { BINARY } from "./emit/imports.ts";
-import * as L from "./layout.ts";
-import { Access, FunctionBody, type FunctionImport, HYPERVISOR, I32, Op } from "./wasm.ts";
-
-/** What the module of `missFunction` imports, the first of its functions: linear address and kind to machine address or -1. */
-export const FILL_IMPORT: FunctionImport = { name: "fill", type: BINARY };
-const FILL = 0;
-/** Kinds of access: the number of bytes, 1 to 4, and whether it is a store. */
-const KIND_BYTES = 7, KIND_WRITES = 8;
-const PAGE_MASK = 0xfffff000 | 0;
-
-/** `miss(linear, kind)`: the machine address, or -1 where the interpreter must do the access. */
-export function missFunction(): FunctionBody {
-  const f = new FunctionBody(2);
-  const LINEAR = 0, KIND = 1;
-  const entry = f.local(I32);
-  f.get(LINEAR).constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
-  f.constant(L.DATA_BANK_BYTES).constant(0).constant(0).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_BANK);
-  f.op(Op.select).op(Op.i32Add).tee(entry);
-  f.memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + L.TLB_WRITE);
-  f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + L.TLB_READ);
-  f.get(KIND).constant(KIND_WRITES).op(Op.i32And).op(Op.select);
-  f.get(LINEAR).get(KIND).constant(KIND_BYTES).op(Op.i32And).op(Op.i32Add).constant(1).op(Op.i32Sub);
-  f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq).if();
-  f.get(entry).memory(Access.i32Load, HYPERVISOR, L.DATA_TLB + L.TLB_ADDEND).get(LINEAR).op(Op.i32Add).op(Op.return);
-  f.end();
-  return f.get(LINEAR).get(KIND).call(FILL);
+/** An access that the TLB's fast path does not have. */
+export interface MissedAccess {
+  /** 1, 2 or 4. */
+  readonly bytes: number;
+  readonly isWrite: boolean;
+  /** Whether addresses that were looked up before must still hold afterwards. */
+  readonly relies?: boolean;
+  /** The run that it begins: bytes of it that lie below the access, in all at most MOST_RUN_BYTES, and whether it writes. */
+  readonly run?: { readonly below: number; readonly bytes: number; readonly isWrite: boolean };
 }
+
+export const MOST_RUN_BYTES = 256;
+const BYTES = 7, WRITES = 8, RELIES = 16, RUN = 32, RUN_WRITES = 64;
+const BELOW_SHIFT = 7, LAST_SHIFT = 15, BYTE = 0xff;
+
+export function packMiss({ bytes, isWrite, relies, run }: MissedAccess): number {
+  const access = bytes | (isWrite ? WRITES : 0) | (relies ? RELIES : 0);
+  if (run === undefined) return access;
+  return access | RUN | (run.isWrite ? RUN_WRITES : 0) | (run.below << BELOW_SHIFT) | ((run.bytes - 1) << LAST_SHIFT);
+}
+
+export function bytesOf(kind: number): number {
+  return kind & BYTES;
+}
+
+export function writes(kind: number): boolean {
+  return (kind & WRITES) !== 0;
+}
+
+export function relies(kind: number): boolean {
+  return (kind & RELIES) !== 0;
+}
+
+export function beginsRun(kind: number): boolean {
+  return (kind & RUN) !== 0;
+}
+
+/** Whether any access of the run writes. */
+export function runWrites(kind: number): boolean {
+  return (kind & RUN_WRITES) !== 0;
+}
+
+/** Whether the run that an access to `linear` begins reaches into another page. */
+export function runCrossesPage(linear: number, kind: number): boolean {
+  const first = linear - ((kind >>> BELOW_SHIFT) & BYTE), last = first + ((kind >>> LAST_SHIFT) & BYTE);
+  return first >> PAGE_SHIFT !== last >> PAGE_SHIFT;
+}
+
+const PAGE_SHIFT = 12;

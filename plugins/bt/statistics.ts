@@ -31,6 +31,7 @@ export class TranslatorStatistics {
   coldEntries = 0;
   coldDispatches = 0;
   lateEntries = 0;
+  vainRuns = 0;
   traps = 0;
   callouts = 0;
   deviceCallouts = 0;
@@ -92,6 +93,7 @@ export class TranslatorStatistics {
       coldEntries,
       coldDispatches: this.coldDispatches,
       lateEntries: this.lateEntries,
+      vainRuns: this.vainRuns,
       hitRate: ratio(entries, entries + coldEntries),
       traps: this.traps,
       callouts: this.callouts,
@@ -143,7 +145,10 @@ export const STATISTICS = {
   cachedBytes: ["bytes", "of modules in the translation cache now; `cacheKib` is their limit"],
   invalidated: ["regions", "discarded because their code was written to, or its frame taken"],
   evicted: ["regions", "discarded because the translation cache was full"],
-  retranslated: ["regions", "forgotten because the form of one of their instructions changed"],
+  retranslated: [
+    "regions",
+    "forgotten because the form of one of their instructions, or what shares look-ups with it, changed",
+  ],
   sharedRegions: ["regions", "that more than one VM has entered"],
   sharedBytes: ["bytes", "of modules that were not made again because another VM had made them"],
   groups: ["regions", "made of others that lead to each other"],
@@ -158,6 +163,7 @@ export const STATISTICS = {
     "entries",
     "left to the interpreter because the turn's end was nearer than the way through a translation",
   ],
+  vainRuns: ["exits", "because accesses that share a TLB look-up did not lie in one page that allows all of them"],
   hitRate: ["share of entries", "those that found a translation"],
   traps: ["instructions", "emulated outside the translation cache"],
   callouts: ["calls", "from translations to the emulator, devices' included"],

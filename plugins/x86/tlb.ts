@@ -60,6 +60,8 @@ export class Tlb {
   readonly #hosted: Int32Array;
   readonly #isHosted: Uint8Array;
   #hostedCount = 0;
+  /** Grows whenever a host half holds less than it did, or other things. */
+  revision = 0;
   /** Parts of large pages in use, by region. */
   readonly #large = new Uint16Array(REGIONS);
 
@@ -113,6 +115,9 @@ export class Tlb {
   /** Fills the host half for one bank. */
   fillHost(index: number, bank: number, mpn: number, writable: boolean): void {
     const at = bank + index * 4, page = this.page[index];
+    if (this.host[at] !== NO_TAG && (this.host[at + 3] !== mpn || (!writable && this.host[at + 2] !== NO_TAG))) {
+      this.revision++;
+    }
     if (this.#isHosted[index] === 0) {
       this.#isHosted[index] = 1;
       this.#hosted[this.#hostedCount++] = index;
@@ -121,6 +126,11 @@ export class Tlb {
     this.host[at + 1] = ((mpn << 12) - page) | 0;
     this.host[at + 2] = writable ? page : NO_TAG;
     this.host[at + 3] = mpn;
+  }
+
+  /** Whether a page's accesses in a bank, or its stores, have the fast path. */
+  isFast(linear: number, bank: number, isWrite: boolean): boolean {
+    return this.host[bank + this.index(linear) * 4 + (isWrite ? 2 : 0)] === (linear & 0xfffff000);
   }
 
   /** Drops every entry, or every one that is not global. */
@@ -204,6 +214,7 @@ export class Tlb {
   /** Takes the right to write through the fast path from every entry of a frame. */
   dropWriteTags(mpn: number): void {
     const { host, userBank } = this;
+    this.revision++;
     for (let i = 0; i < this.#hostedCount; i++) {
       const at = this.#hosted[i] * 4;
       if (host[at + 3] === mpn) host[at + 2] = NO_TAG;
@@ -214,6 +225,7 @@ export class Tlb {
   /** Takes the right to write through the fast path from every entry of a guest-physical page. */
   dropWriteTagsOfPpn(ppn: number): void {
     const { host, userBank } = this;
+    this.revision++;
     for (let i = 0; i < this.#hostedCount; i++) {
       const at = this.#hosted[i] * 4;
       if (this.ppn[this.#hosted[i]] === ppn) host[at + 2] = host[userBank + at + 2] = NO_TAG;
@@ -236,6 +248,7 @@ export class Tlb {
   /** Drops the host halves of one entry. */
   dropHost(index: number): void {
     const at = index * 4, user = this.userBank + at;
+    if (this.host[at] !== NO_TAG || this.host[user] !== NO_TAG) this.revision++;
     this.host[at] =
       this.host[at + 2] =
       this.host[user] =

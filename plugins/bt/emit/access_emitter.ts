@@ -5,18 +5,25 @@ import { FS, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import { type AdaptedSite, packAccess } from "../adaptation.ts";
 import * as L from "../layout.ts";
+import { type MissedAccess, packMiss } from "../miss.ts";
 import { Access, type FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op, V128 } from "../wasm.ts";
 import { FlagEmitter } from "./flag_emitter.ts";
 import { ADAPTED_MISS, MISS } from "./imports.ts";
 import { BUDGET, REGISTERS } from "./locals.ts";
-import { NO_ADDEND, type Runs, RunTracker } from "./run_tracker.ts";
+import { type Run, type Runs, RunTracker } from "./run_tracker.ts";
 import { type Place, placeOf } from "./runs.ts";
 
 /** In the sets of a region's registers, the XMM registers come after the general ones; they have eight. */
 export const XMM = 8;
 const PAGE_MASK = 0xfffff000 | 0;
-/** Kind of access, as MISS is told it, beside the number of bytes. */
-const KIND_WRITES = 8;
+
+/** What is known of an instruction's accesses before it is emitted. */
+export interface AccessPlan {
+  /** Its specialised form, if it has one. */
+  readonly adapted?: AdaptedSite;
+  /** Whether none of them is to begin a run. */
+  readonly isLone?: boolean;
+}
 
 export abstract class AccessEmitter extends FlagEmitter {
   /** Registers read or written anywhere in the region: loaded at its entry; and written: stored at its exits. */
@@ -31,6 +38,8 @@ export abstract class AccessEmitter extends FlagEmitter {
   /** The specialised form that the present instruction has, and whether it has made use of it. */
   #adapted: AdaptedSite | undefined;
   hasAdapted = false;
+  /** Whether the present instruction is to begin no run. */
+  #isLone = false;
 
   /** `dataBank`: offset of the bank of the data TLB. */
   constructor(f: FunctionBody, readonly dataBank: number) {
@@ -41,10 +50,11 @@ export abstract class AccessEmitter extends FlagEmitter {
   abstract exitInstruction(): void;
 
   /** Begins an instruction's accesses. */
-  beginAccesses(adapted: AdaptedSite | undefined): void {
+  beginAccesses({ adapted, isLone = false }: AccessPlan): void {
     this.runs.beginInstruction();
     this.#adapted = adapted;
     this.hasAdapted = false;
+    this.#isLone = isLone;
   }
 
   // Registers.
@@ -154,69 +164,72 @@ export abstract class AccessEmitter extends FlagEmitter {
     const { f } = this;
     const adapted = this.#adapted?.isWrite === isWrite ? this.#adapted : undefined;
     const bytes = bits / 8;
-    const linear = this.temporary();
     this.#endRuns();
-    const near = adapted === undefined && place !== undefined ? place : undefined;
+    const near = adapted === undefined ? place : undefined;
     const joined = near && this.runs.join(near, bytes, isWrite);
     if (joined !== undefined) {
-      f.set(linear).get(joined.addend).constant(NO_ADDEND).op(Op.i32Ne).likely().if(I32);
-      f.get(linear).get(joined.addend).op(Op.i32Add);
-    } else {
-      const run = near && this.runs.plan(near, bytes, isWrite, this.incomplete, f.depth);
-      const writes = isWrite || run?.isWrite === true;
-      const pair = this.temporary(I64);
-      // Tag and addend in one load: V8 checks the bounds of each.
-      const low = () => f.get(pair).op(Op.i32WrapI64);
-      const high = () => f.get(pair).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64);
-      f.tee(linear);
-      let begin = linear, last = bytes - 1;
-      if (run !== undefined) {
-        const below = this.runs.aboveFirst(run);
-        last = run.end - run.first - 1;
-        if (below > 0) f.constant(below).op(Op.i32Sub).tee(begin = this.temporary());
-      }
-      f.constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
-      f.memory(Access.i64Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (writes ? L.TLB_ADDEND : L.TLB_READ)).set(pair);
-      (writes ? high : low)();
-      f.get(begin);
-      if (last > 0) f.constant(last).op(Op.i32Add);
-      f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
-      f.likely().if(I32);
-      if (adapted !== undefined) this.#countInnocent(adapted);
-      (writes ? low : high)();
-      if (run !== undefined) f.tee(run.addend);
-      f.get(linear).op(Op.i32Add);
-      f.else();
-      if (run !== undefined) f.constant(NO_ADDEND).set(run.addend);
-      this.#pushMiss(linear, bytes, isWrite, adapted);
-      f.end();
-      if (run !== undefined) this.runs.start(run);
+      f.get(joined.addend).op(Op.i32Add);
       return;
     }
+    const run = near && !this.#isLone ? this.runs.plan(near, bytes, isWrite, this.incomplete, f.depth) : undefined;
+    const writes = isWrite || run?.isWrite === true;
+    const linear = this.temporary(), pair = this.temporary(I64);
+    // Tag and addend in one load: V8 checks the bounds of each.
+    const low = () => f.get(pair).op(Op.i32WrapI64);
+    const high = () => f.get(pair).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64);
+    f.tee(linear);
+    const below = run === undefined ? 0 : this.runs.aboveFirst(run);
+    let begin = linear;
+    if (below > 0) f.constant(below).op(Op.i32Sub).tee(begin = this.temporary());
+    f.constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);
+    f.memory(Access.i64Load, HYPERVISOR, L.DATA_TLB + this.dataBank + (writes ? L.TLB_ADDEND : L.TLB_READ)).set(pair);
+    (writes ? high : low)();
+    f.get(begin);
+    const last = (run === undefined ? bytes : run.end - run.first) - 1;
+    if (last > 0) f.constant(last).op(Op.i32Add);
+    f.constant(PAGE_MASK).op(Op.i32And).op(Op.i32Eq);
+    f.likely().if(I32);
+    if (adapted !== undefined) this.#countInnocent(adapted);
+    (writes ? low : high)();
+    if (run !== undefined) f.tee(run.addend);
+    f.get(linear).op(Op.i32Add);
     f.else();
-    this.#pushMiss(linear, bytes, isWrite, undefined);
+    if (adapted !== undefined) this.#pushAdaptedMiss(linear, bytes, isWrite, adapted);
+    else this.#pushMiss(linear, bytes, isWrite, run, below);
     f.end();
+    if (run !== undefined) this.runs.start(run);
   }
 
-  /** Pushes the machine address of what the fast path has missed, or leaves the region. */
-  #pushMiss(linear: number, bytes: number, isWrite: boolean, adapted: AdaptedSite | undefined): void {
+  /** Pushes the machine address of what the fast path has missed, by which a run may go on, or leaves the region. */
+  #pushMiss(linear: number, bytes: number, isWrite: boolean, run: Run | undefined, below: number): void {
     const { f } = this;
     const machine = this.temporary();
-    if (adapted === undefined) {
-      f.get(linear).constant(bytes | (isWrite ? KIND_WRITES : 0)).call(MISS);
-      this.harmlessCalls++;
-    } else {
-      this.hasAdapted = true;
-      f.constant(0).get(BUDGET).memory(Access.i32Store, HYPERVISOR, L.BUDGET);
-      f.get(linear).constant(packAccess(adapted, bytes, isWrite, this.incomplete)).call(ADAPTED_MISS);
-    }
-    f.tee(machine).constant(-1).op(Op.i32Eq);
-    f.unlikely().if();
+    f.get(linear);
+    this.callMiss(bytes, isWrite, run && { below, bytes: run.end - run.first, isWrite: run.isWrite });
+    f.tee(machine).constant(-1).op(Op.i32Eq).unlikely().if();
     this.exitInstruction();
     f.end();
-    // Filling in a page may have given another's frame away.
-    for (const { addend } of this.runs.active) f.constant(NO_ADDEND).set(addend);
+    if (run !== undefined) f.get(machine).get(linear).op(Op.i32Sub).set(run.addend);
     f.get(machine);
+  }
+
+  /** The same for an access of an adapted site. */
+  #pushAdaptedMiss(linear: number, bytes: number, isWrite: boolean, adapted: AdaptedSite): void {
+    const { f } = this;
+    const machine = this.temporary();
+    this.hasAdapted = true;
+    f.constant(0).get(BUDGET).memory(Access.i32Store, HYPERVISOR, L.BUDGET);
+    f.get(linear).constant(packAccess(adapted, bytes, isWrite, this.incomplete)).call(ADAPTED_MISS);
+    f.tee(machine).constant(-1).op(Op.i32Eq).unlikely().if();
+    this.exitInstruction();
+    f.end();
+    f.get(machine);
+  }
+
+  /** Pops a linear address and pushes the machine address that the slow path finds for it, or -1. Runs go on behind it. */
+  callMiss(bytes: number, isWrite: boolean, run?: MissedAccess["run"]): void {
+    this.f.constant(packMiss({ bytes, isWrite, relies: this.runs.active.length > 0, run })).call(MISS);
+    this.harmlessCalls++;
   }
 
   /** Pops the linear address of a memory operand, which `pushAddress` has pushed, as `translate` does. */
@@ -259,7 +272,9 @@ export abstract class AccessEmitter extends FlagEmitter {
     isHit();
     f.op(Op.i32Eqz).unlikely().if();
     if (mayFill) {
-      f.get(linear).constant((bits / 8) | (isWrite ? 8 : 0)).call(MISS).constant(-1).op(Op.i32Eq);
+      f.get(linear);
+      this.callMiss(bits / 8, isWrite);
+      f.constant(-1).op(Op.i32Eq);
       isHit();
       f.op(Op.i32Eqz).op(Op.i32Or).if();
       this.exitInstruction();

@@ -4,8 +4,7 @@
 import type { Instruction } from "../../x86/mod.ts";
 import { state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
-import type { AdaptedSite } from "../adaptation.ts";
-import { AccessEmitter, XMM } from "./access_emitter.ts";
+import { AccessEmitter, type AccessPlan, XMM } from "./access_emitter.ts";
 import { ANY, type FlagState } from "./flag_emitter.ts";
 import { AFTER_ACCESS } from "./imports.ts";
 import { BUDGET, FLAG_AUX, FLAG_KIND, FLAG_PART, FLAG_RESULT, FLAG_RIGHT, REGISTERS, STATUS } from "./locals.ts";
@@ -58,8 +57,7 @@ export class Emitter extends AccessEmitter {
     super(f, dataBank);
   }
 
-  /** `adapted`: its specialised form, if it has one. */
-  beginInstruction(eip: number, nextEip: number, incomplete: number, adapted?: AdaptedSite): void {
+  beginInstruction(eip: number, nextEip: number, incomplete: number, plan: AccessPlan = {}): void {
     this.eip = eip;
     this.nextEip = nextEip;
     this.incomplete = incomplete;
@@ -67,7 +65,7 @@ export class Emitter extends AccessEmitter {
     this.#restart = this.#next;
     this.#next = undefined;
     // One that is fused with the instruction before it has no boundary before it to leave at.
-    this.beginAccesses(this.#restart === undefined ? adapted : undefined);
+    this.beginAccesses(this.#restart === undefined ? plan : { isLone: true });
   }
 
   /** Ends an instruction after which its unit goes on: what its adapted access left to be done is done. */

@@ -15,14 +15,11 @@ export interface Run {
   readonly first: number;
   readonly end: number;
   readonly isWrite: boolean;
-  /** Local: what must be added to a linear address for its machine address, or NO_ADDEND where each has to be looked up. */
+  /** Local: what must be added to a linear address for its machine address. */
   readonly addend: number;
   /** How many accesses are still foreseen. */
   followers: number;
 }
-
-/** No addend: those are whole pages. */
-export const NO_ADDEND = 1;
 
 /** Which runs there are at a point of the code, and what they go by. */
 export interface Runs {

@@ -6,6 +6,7 @@
 import { ESP, type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { FS } from "../../x86/mod.ts";
 import { ADD, CMP, SUB } from "./alu.ts";
+import { MOST_RUN_BYTES } from "../miss.ts";
 import { registerOf } from "./operands.ts";
 
 /** Where an access lies, without its displacement: registers, and how far an index is shifted. */
@@ -26,8 +27,6 @@ export interface RunPlan {
   readonly isWrite: boolean;
 }
 
-/** Bytes of a run at the most: the larger, the likelier it reaches into another page. */
-const MOST_BYTES = 256;
 const WORD = 4;
 
 /** A place on the stack, `displacement` bytes above its top. */
@@ -58,7 +57,7 @@ export function planRun(
   const join = (from: number, size: number, store: boolean) => {
     if (store && !isWrite && !isStack) return;
     const low = Math.min(first, from), high = Math.max(end, from + size);
-    if (high - low > MOST_BYTES) return;
+    if (high - low > MOST_RUN_BYTES) return;
     first = low;
     end = high;
     followers++;

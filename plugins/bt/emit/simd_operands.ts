@@ -5,14 +5,13 @@ import type { Instruction, Operand } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { Access, HYPERVISOR, MACHINE, Op, V128 } from "../wasm.ts";
 import type { Emitter } from "./emitter.ts";
-import { MISS } from "./imports.ts";
 import { V } from "./simd_opcodes.ts";
 
 const PAGE_MASK = 0xfffff000 | 0;
 /** Bytes of an XMM register, and the alignment of one in memory. */
 export const XMM_BYTES = 16;
-/** What the slow path is told: the size of the access that it makes, and whether it is a store. */
-const MISS_BYTES = 4, MISS_WRITES = 8;
+/** Bytes that the slow path is asked for. */
+const MISS_BYTES = 4;
 
 /** Whether an operand is an MMX register, or one or memory. */
 export function isMmx(operand: Operand): boolean {
@@ -53,7 +52,9 @@ export function pushVectorAddress(
   const filled = f.unlikely().if(), leave = f.block();
   // #GP comes before the page is walked.
   if (isAligned) f.get(linear).constant(XMM_BYTES - 1).op(Op.i32And).brIf(leave);
-  f.get(linear).constant(MISS_BYTES | (isWrite ? MISS_WRITES : 0)).call(MISS).constant(-1).op(Op.i32Eq).brIf(leave);
+  f.get(linear);
+  e.callMiss(MISS_BYTES, isWrite);
+  f.constant(-1).op(Op.i32Eq).brIf(leave);
   pushMisses();
   f.op(Op.i32Eqz).brIf(filled);
   f.end();

@@ -6,13 +6,12 @@ import type { Instruction, Operand } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { Access, type FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op } from "../wasm.ts";
 import type { Emitter } from "./emitter.ts";
-import { MISS } from "./imports.ts";
 import { BIAS, SIGN, TOP_BIT } from "./x87_rounding.ts";
 import type { Value, X87Stack } from "./x87_stack.ts";
 
 const PAGE_BYTES = 4096, PAGE_MASK = -PAGE_BYTES;
-/** What the slow path is told: bytes, and whether they are written. */
-const MISS_BYTES = 4, MISS_WRITES = 8;
+/** Bytes that the slow path is asked for at a time. */
+const MISS_BYTES = 4;
 /** Bytes of the extended format. */
 export const EXTENDED_BYTES = 10;
 
@@ -37,7 +36,8 @@ export function pushLongAddress(e: Emitter, instruction: Instruction, bytes: num
   const done = f.block(), leave = f.block();
   f.get(linear).constant(PAGE_BYTES - 1).op(Op.i32And).constant(PAGE_BYTES - bytes).op(Op.i32GtU).brIf(leave);
   for (let at = isWrite ? bytes - MISS_BYTES : 0; at >= 0; at = at === 0 ? -1 : Math.max(0, at - MISS_BYTES)) {
-    f.get(linear).constant(at).op(Op.i32Add).constant(MISS_BYTES | (isWrite ? MISS_WRITES : 0)).call(MISS);
+    f.get(linear).constant(at).op(Op.i32Add);
+    e.callMiss(MISS_BYTES, isWrite);
     f.tee(machine).constant(-1).op(Op.i32Eq).brIf(leave);
   }
   f.br(done);

@@ -4,6 +4,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { EBX } from "../../../plugins/x86/mod.ts";
 import { planRun, stackPlace } from "../../../plugins/bt/emit/runs.ts";
+import { MOST_VAIN } from "../../../plugins/bt/vain_runs.ts";
 import { decode } from "../../../plugins/x86/mod.ts";
 import { runInStep, type Start, type TranslatorChoice } from "./arena.ts";
 import { L, word } from "./arena_layout.ts";
@@ -136,8 +137,8 @@ const programs: readonly { readonly what: string; readonly code: readonly number
   },
 ];
 
-function startOf(body: readonly number[], esp: number): Start {
-  const tail = [0x41, 0x83, 0xf9, ROUNDS];
+function startOf(body: readonly number[], esp: number, rounds = ROUNDS): Start {
+  const tail = [0x41, 0x81, 0xf9, ...word(rounds)];
   const padded = [...body, ...Array(L.SLOT - body.length % L.SLOT).fill(0x90)];
   const code = [...padded, ...tail, 0x0f, 0x85, ...word(-(padded.length + tail.length + 6)), 0xeb, 0xfe];
   const registers = [0x1234, 0, 7, L.DATA, esp, L.STACK + 0x100, 3, 9];
@@ -185,4 +186,15 @@ Deno.test("stores join a run of loads on the stack alone", () => {
   const byStack = instructionsOf([0x58, 0x50]), byRegister = instructionsOf([...load(4), ...store(4)]);
   assertEquals(planRun(byStack, 0, stackPlace(0), 4, false)?.isWrite, true);
   assertEquals(planRun(byRegister, 0, { base: EBX, index: 8, scale: 0, displacement: 4 }, 4, false), undefined);
+});
+
+Deno.test("an instruction whose run never lies in one page comes to stand alone, and is interpreted no more", () => {
+  // Loads across the end of a page, by two words that are in the TLB each.
+  const rounds = 400;
+  const start = startOf([...setEbx(L.DATA + L.PAGE - 4), ...load(0), ...load(4)], L.STACK + 0x800, rounds);
+  const choice = choices[0], steps = 20 * rounds;
+  const { translator } = runInStep(start, choice, steps, steps);
+  const { vainRuns = 0, retranslated = 0, interpretedSteps = 0 } = translator?.statistics ?? {};
+  assertEquals([vainRuns, retranslated], [MOST_VAIN, 1]);
+  assert(interpretedSteps < 20 * MOST_VAIN, `${interpretedSteps} steps were interpreted`);
 });

@@ -1,6 +1,6 @@
 // The TLB against a plain map: what is in it after fills and flushes of every kind, and that its host half goes with it.
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Random } from "../../../core/mod.ts";
 import { KeptEntries } from "../../../plugins/x86/kept_entries.ts";
 import { Right, Tlb } from "../../../plugins/x86/tlb.ts";
@@ -98,6 +98,51 @@ Deno.test("after any fills and flushes the TLB holds what a plain map of its ent
       const ofUser = fast.filter(({ rights }) => rights & Right.user).map(({ page }) => page);
       assertEquals(fastPages(tlb, tlb.userBank), ofUser.toSorted((a, b) => a - b));
     }
+  }
+});
+
+Deno.test("the revision tells whenever the fast path of a bank has lost something, or has another frame", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const random = new Random(`${seed}`), tlb = new Tlb(ENTRIES);
+    for (let i = 0; i < 2000; i++) {
+      const linear = somewhere(random), index = tlb.index(linear), before = tlb.host.slice(), { revision } = tlb;
+      const ppn = random.below(8);
+      switch (random.below(10)) {
+        case 0:
+          tlb.flush(random.below(2) === 0);
+          break;
+        case 1:
+          tlb.flushPage(linear, LARGE_MASK);
+          break;
+        case 2:
+          tlb.drop(linear);
+          break;
+        case 3:
+          tlb.dropPpn(ppn);
+          break;
+        case 4:
+          tlb.dropWriteTags(ppn + 1);
+          break;
+        case 5:
+          tlb.dropWriteTagsOfPpn(ppn);
+          break;
+        case 6:
+          if (random.below(8) === 0) tlb.dropHostHalves();
+          break;
+        case 7:
+          if (!tlb.isEmpty(index)) tlb.fillHost(index, 0, random.below(8) + 1, random.below(2) === 0);
+          break;
+        default:
+          tlb.fill(index, linear, ppn, random.below(32));
+          for (const bank of [0, tlb.userBank]) tlb.fillHost(index, bank, ppn + 1, random.below(2) === 0);
+      }
+      const hasLost = before.some((word, at) => {
+        const isTag = at % 4 === 0 || at % 4 === 2;
+        return isTag && word !== NO_TAG && (tlb.host[at] !== word || tlb.host[at | 3] !== before[at | 3]);
+      });
+      if (hasLost) assert(tlb.revision > revision, `seed ${seed}, step ${i}`);
+    }
+    assert(tlb.revision > 0);
   }
 });
 
