@@ -10,8 +10,8 @@ export const CMP = 7, TEST = 8, INC = 9, DEC = 10, SUB = 5;
 /** FLAG_AUX: CF, CF xor OF, AF (x86/state.ts). */
 export const AUX_CF = 1 << 31, AUX_CF_XOR_OF = 1 << 30, AUX_CF_OF = AUX_CF | AUX_CF_XOR_OF, AUX_AF = 8;
 const S_AUX = S.FLAG_AUX * 4;
-/** By how much an operand of 16 bits has to be shifted to be 32 bits wide. */
-export const SHIFT_16 = 16;
+/** By how much an operand of 16 bits, or of 8, has to be shifted to be 32 bits wide. */
+export const SHIFT_16 = 16, BYTE_SHIFT = 24;
 
 export class Alu {
   constructor(readonly cold: ColdInterpreter) {}

@@ -78,6 +78,11 @@ export const HANDLERS = [
   "clearDirection",
   "clearInterrupts",
   "pushFlags",
+  "repeatPrefix",
+  "moveString",
+  "storeString",
+  "loadString",
+  "scanString",
 ] as const;
 export type HandlerName = (typeof HANDLERS)[number];
 
@@ -87,12 +92,12 @@ export const NUMBER_MASK = 0x7f, MODRM = 0x80, SIZE_SHIFT = 8, SIZE_MASK = 7, WR
 export const OFFSET = 0x1000, IMMEDIATE_8 = 0x2000, IMMEDIATE_32 = 0x4000, GROUP = 0x8000;
 export const IMMEDIATE_16 = IMMEDIATE_8 | IMMEDIATE_32;
 /**
- * Where in the table the second opcode map begins, that of 16-bit operands, and the groups, of eight each, by the ModR/M byte's
- * reg.
+ * Where in the table the second opcode map begins, that of 16-bit operands, the groups, of eight each, by the ModR/M byte's reg,
+ * and what may be repeated. What maps begin at are bits, by which handlers tell them apart.
  */
-export const TWO_BYTE_MAP = 256, NARROW_MAP = 512, GROUPS = 768;
+export const TWO_BYTE_MAP = 256, NARROW_MAP = 512, GROUPS = 768, REPEAT_MAP = 1024;
 const GROUP_COUNT = 16;
-export const FORM_BYTES = (GROUPS + GROUP_COUNT * 8) * 2;
+export const FORM_BYTES = (REPEAT_MAP + 256) * 2;
 
 /** The table; with the handlers of sensitive instructions whose form is the one in place. */
 export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> = FASTEST_FORMS): Uint16Array {
@@ -103,11 +108,23 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   };
   const reads = (bytes: 1 | 2 | 4) => MODRM | (bytes << SIZE_SHIFT),
     writes = (bytes: 1 | 2 | 4) => reads(bytes) | WRITES;
-  const two = TWO_BYTE_MAP, narrow = NARROW_MAP;
+  const two = TWO_BYTE_MAP, narrow = NARROW_MAP, repeat = REPEAT_MAP;
   set(0x0f, "twoByte");
   set([0x64, 0x65], "segmentPrefix");
   for (const prefix of [0x26, 0x36, 0x3e]) set(prefix, "idlePrefix");
   set(0x66, "operandSizePrefix");
+  set(0xf3, "repeatPrefix");
+  // Other instructions do not heed it.
+  set(repeat + 0x0f, "twoByte");
+  set(repeat + 0x90, "nothing");
+  set(repeat + 0xc3, "return");
+  set([repeat + 0xa4, repeat + 0xa5], "moveString");
+  set([repeat + 0xaa, repeat + 0xab], "storeString");
+  set([0xa4, 0xa5], "moveString");
+  set(narrow + 0xa5, "moveString");
+  set([0xaa, 0xab], "storeString");
+  set([0xac, 0xad], "loadString");
+  set([0xae, 0xaf], "scanString");
   const COMPARE = 7;
   for (let operation = 0; operation < 8; operation++) {
     const opcode = operation << 3, access = operation === COMPARE ? reads : writes;

@@ -22,6 +22,7 @@ import {
   NARROW_MAP,
   NUMBER_MASK,
   OFFSET,
+  REPEAT_MAP,
   SIZE_MASK,
   SIZE_SHIFT,
   TWO_BYTE_MAP,
@@ -289,6 +290,24 @@ export class ColdInterpreter {
     return f.get(other).memory(Access.i32Store, HYPERVISOR, L.STATE);
   }
 
+  /** Pushes the steps that are left, this instruction's own included. */
+  budget(): FunctionBody {
+    return this.body.get(this.#budget);
+  }
+
+  /** Takes what `push` pushes from the budget: iterations, but for the last. */
+  pay(push: () => void): void {
+    const f = this.body;
+    f.get(this.#budget);
+    push();
+    f.op(Op.i32Sub).set(this.#budget);
+  }
+
+  /** Pushes whether an access of this instruction has gone the slow way. */
+  hasMissed(): FunctionBody {
+    return this.body.get(this.#isStale);
+  }
+
   /** Pushes the EIP after the instruction. */
   nextEip(): FunctionBody {
     const { at, addend } = this.v;
@@ -499,6 +518,7 @@ export class ColdInterpreter {
       else if (name === "segmentPrefix") this.#segmentPrefix(decode);
       else if (name === "idlePrefix") this.#prefix(decode);
       else if (name === "operandSizePrefix") this.#again(decode, NARROW_MAP);
+      else if (name === "repeatPrefix") this.#again(decode, REPEAT_MAP);
       else handlers[name]();
     }
   }

@@ -3,15 +3,13 @@
 
 import { DF, EAX, EBP, EDX, ESP, IF, RF, state as S, VM } from "../../x86/mod.ts";
 import { Access, MACHINE, Op } from "../wasm.ts";
-import { AUX_AF, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
+import { AUX_AF, BYTE_SHIFT, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
 import { arithmetic } from "./arithmetic.ts";
 import type { HandlerName } from "./forms.ts";
 import type { ColdInterpreter } from "./interpreter.ts";
+import { strings } from "./strings.ts";
 
-/** By how much an operand of 8 bits has to be shifted to be 32 bits wide. */
-const BYTE_SHIFT = 24;
-
-type Prefix = "twoByte" | "segmentPrefix" | "idlePrefix" | "operandSizePrefix";
+type Prefix = "twoByte" | "segmentPrefix" | "idlePrefix" | "operandSizePrefix" | "repeatPrefix";
 type Operation = Exclude<HandlerName, "unknown" | Prefix>;
 
 const S_OTHER = S.FLAGS_OTHER * 4, S_CPL = S.CPL * 4;
@@ -100,6 +98,7 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
   };
 
   return {
+    ...strings(cold),
     aluToOperand: () => {
       narrowFromOpcode();
       operand(left);
