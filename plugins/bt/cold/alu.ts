@@ -6,7 +6,7 @@ import { Access, MACHINE, Op } from "../wasm.ts";
 import type { ColdInterpreter } from "./interpreter.ts";
 
 /** Operations of the ALU: those of the opcodes, then TEST, INC, DEC. CMP and TEST keep no result. */
-export const CMP = 7, TEST = 8, INC = 9, DEC = 10, SUB = 5;
+export const ADD = 0, CMP = 7, TEST = 8, INC = 9, DEC = 10, SUB = 5;
 /** FLAG_AUX: CF, CF xor OF, AF (x86/state.ts). */
 export const AUX_CF = 1 << 31, AUX_CF_XOR_OF = 1 << 30, AUX_CF_OF = AUX_CF | AUX_CF_XOR_OF, AUX_AF = 8;
 const S_AUX = S.FLAG_AUX * 4;

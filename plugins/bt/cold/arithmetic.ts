@@ -280,8 +280,28 @@ export function arithmetic(cold: ColdInterpreter) {
     done();
   };
 
+  /** Sets ZF to `value`, 0 or 1, and leaves the other five. */
+  const setZero = () => {
+    const INVERTS_PF = 2, INVERTS_EITHER = 3, NOT_ZERO = 0x100;
+    f.get(value).if();
+    setAux(() => {
+      aux().constant(~INVERTS_EITHER).op(Op.i32And);
+      sign();
+      f.op(Op.i32Or);
+      parity();
+      f.op(Op.i32Eqz).constant(INVERTS_PF).op(Op.i32Mul).op(Op.i32Or);
+    });
+    setResult(() => f.constant(0));
+    f.else();
+    // A result of zero has been told its sign and parity already.
+    zero().if();
+    setResult(() => f.constant(NOT_ZERO));
+    f.end().end();
+    done();
+  };
+
   return {
     ...{ aux, sign, overflow, carry, zero, parity, condition },
-    ...{ product, wideProduct, quotient, shift, cl, doubleShift, testBit, scan },
+    ...{ product, wideProduct, quotient, shift, cl, doubleShift, testBit, scan, setZero },
   };
 }

@@ -83,20 +83,26 @@ export const HANDLERS = [
   "storeString",
   "loadString",
   "scanString",
+  "lockPrefix",
+  "exchangeAndAdd",
+  "compareAndExchange8Bytes",
 ] as const;
 export type HandlerName = (typeof HANDLERS)[number];
 
 /** Bits of a half-word: the handler's number, or the group's; a ModR/M byte; bytes of the operand, and whether they are written. */
 export const NUMBER_MASK = 0x7f, MODRM = 0x80, SIZE_SHIFT = 8, SIZE_MASK = 7, WRITES = 0x800;
-/** An address of 32 bits in place of the ModR/M byte; immediates of one byte, sign-extended, of four, of two; a group. */
-export const OFFSET = 0x1000, IMMEDIATE_8 = 0x2000, IMMEDIATE_32 = 0x4000, GROUP = 0x8000;
+/**
+ * An address of 32 bits in place of the ModR/M byte; immediates of one byte, sign-extended, of four, of two; a group. With a ModR/M
+ * byte, in place of OFFSET: LOCK may come before it where the operand is in memory.
+ */
+export const OFFSET = 0x1000, LOCKABLE = MODRM | OFFSET, IMMEDIATE_8 = 0x2000, IMMEDIATE_32 = 0x4000, GROUP = 0x8000;
 export const IMMEDIATE_16 = IMMEDIATE_8 | IMMEDIATE_32;
 /**
  * Where in the table the second opcode map begins, that of 16-bit operands, the groups, of eight each, by the ModR/M byte's reg,
  * and what may be repeated. What maps begin at are bits, by which handlers tell them apart.
  */
 export const TWO_BYTE_MAP = 256, NARROW_MAP = 512, GROUPS = 768, REPEAT_MAP = 1024;
-const GROUP_COUNT = 16;
+const GROUP_COUNT = 17;
 export const FORM_BYTES = (REPEAT_MAP + 256) * 2;
 
 /** The table; with the handlers of sensitive instructions whose form is the one in place. */
@@ -107,12 +113,14 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
     table.fill(HANDLERS.indexOf(name) | form, first, last + 1);
   };
   const reads = (bytes: 1 | 2 | 4) => MODRM | (bytes << SIZE_SHIFT),
-    writes = (bytes: 1 | 2 | 4) => reads(bytes) | WRITES;
+    writes = (bytes: 1 | 2 | 4) => reads(bytes) | WRITES,
+    locks = (bytes: 1 | 2 | 4) => writes(bytes) | LOCKABLE;
   const two = TWO_BYTE_MAP, narrow = NARROW_MAP, repeat = REPEAT_MAP;
   set(0x0f, "twoByte");
   set([0x64, 0x65], "segmentPrefix");
   for (const prefix of [0x26, 0x36, 0x3e]) set(prefix, "idlePrefix");
   set(0x66, "operandSizePrefix");
+  set(0xf0, "lockPrefix");
   set(0xf3, "repeatPrefix");
   // Other instructions do not heed it.
   set(repeat + 0x0f, "twoByte");
@@ -127,7 +135,7 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   set([0xae, 0xaf], "scanString");
   const COMPARE = 7;
   for (let operation = 0; operation < 8; operation++) {
-    const opcode = operation << 3, access = operation === COMPARE ? reads : writes;
+    const opcode = operation << 3, access = operation === COMPARE ? reads : locks;
     set(opcode, "aluToOperand", access(1));
     set(opcode + 1, "aluToOperand", access(4));
     set(opcode + 2, "aluToRegister", reads(1));
@@ -157,7 +165,7 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   set([0x70, 0x7f], "jumpConditionally", IMMEDIATE_8);
   set(0x84, "test", reads(1));
   set(0x85, "test", reads(4));
-  set(0x87, "exchange", writes(4));
+  set(0x87, "exchange", locks(4));
   set(0x88, "store", writes(1));
   set(0x89, "store", writes(4));
   set(0x8a, "load", reads(1));
@@ -181,11 +189,15 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   set([two + 0x40, two + 0x4f], "moveConditionally", reads(4));
   set([two + 0x80, two + 0x8f], "jumpConditionally", IMMEDIATE_32);
   set([two + 0x90, two + 0x9f], "setConditionally", writes(1));
-  for (const opcode of [0xa3, 0xab, 0xb3, 0xbb]) set(two + opcode, "testBitOfRegister", MODRM);
+  set(two + 0xa3, "testBitOfRegister", MODRM);
+  for (const opcode of [0xab, 0xb3, 0xbb]) set(two + opcode, "testBitOfRegister", LOCKABLE);
   for (const opcode of [0xa4, 0xac]) set(two + opcode, "doubleShift", writes(4) | IMMEDIATE_8);
   for (const opcode of [0xa5, 0xad]) set(two + opcode, "doubleShiftByCl", writes(4));
   set(two + 0xaf, "multiply", reads(4));
-  set(two + 0xb1, "compareAndExchange", writes(4));
+  set(two + 0xb0, "compareAndExchange", locks(1));
+  set(two + 0xb1, "compareAndExchange", locks(4));
+  set(two + 0xc0, "exchangeAndAdd", locks(1));
+  set(two + 0xc1, "exchangeAndAdd", locks(4));
   set(two + 0xb6, "extendZero", reads(1));
   set(two + 0xb7, "extendZero", reads(2));
   set(two + 0xbe, "extendSign8", reads(1));
@@ -206,7 +218,7 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   const compare = (bytes: 1 | 2 | 4, immediate: number) => {
     const name = bytes === 2 ? "aluImmediate16" : "aluImmediate";
     return [
-      ...each([0, 1, 2, 3, 4, 5, 6], name, writes(bytes) | immediate),
+      ...each([0, 1, 2, 3, 4, 5, 6], name, locks(bytes) | immediate),
       [COMPARE, name, reads(bytes) | immediate] as const,
     ];
   };
@@ -225,18 +237,19 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   group(0xf6, each([0, 1], "testImmediate", reads(1) | IMMEDIATE_8));
   group(0xf7, [
     ...each([0, 1], "testImmediate", reads(4) | IMMEDIATE_32),
-    [2, "not", writes(4)],
-    [3, "negate", writes(4)],
+    [2, "not", locks(4)],
+    [3, "negate", locks(4)],
     [4, "multiplyUnsigned", reads(4)],
     [5, "multiplySigned", reads(4)],
     [6, "divideUnsigned", reads(4)],
     [7, "divideSigned", reads(4)],
   ]);
-  group(0xfe, each([0, 1], "step", writes(1)));
-  group(two + 0xba, [[4, "testBit", reads(4) | IMMEDIATE_8], ...each([5, 6, 7], "testBit", writes(4) | IMMEDIATE_8)]);
+  group(0xfe, each([0, 1], "step", locks(1)));
+  group(two + 0xba, [[4, "testBit", reads(4) | IMMEDIATE_8], ...each([5, 6, 7], "testBit", locks(4) | IMMEDIATE_8)]);
+  group(two + 0xc7, [[1, "compareAndExchange8Bytes", locks(4)]]);
   group(two + 0x1f, [[0, "nothing", 0]]);
   group(0xff, [
-    ...each([0, 1], "step", writes(4)),
+    ...each([0, 1], "step", locks(4)),
     [2, "callOperand", reads(4)],
     [4, "jumpOperand", reads(4)],
     [6, "pushOperand", reads(4)],

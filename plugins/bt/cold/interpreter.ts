@@ -18,6 +18,7 @@ import {
   IMMEDIATE_16,
   IMMEDIATE_32,
   IMMEDIATE_8,
+  LOCKABLE,
   MODRM,
   NARROW_MAP,
   NUMBER_MASK,
@@ -385,7 +386,7 @@ export class ColdInterpreter {
         f.get(at).constant(bytes).op(Op.i32Add).set(at);
       };
     const has = (bits: number) => f.get(form).constant(bits).op(Op.i32And);
-    const loadForm = () => f.constant(1).op(Op.i32Shl).memory(Access.i32Load16U, HYPERVISOR, L.FORMS).set(form);
+    const loadForm = () => this.#loadForm();
     f.get(at).memory(Access.i32Load8U, MACHINE, 0).get(opcode).op(Op.i32Or).tee(opcode);
     f.get(at).constant(1).op(Op.i32Add).set(at);
     loadForm();
@@ -394,10 +395,7 @@ export class ColdInterpreter {
     f.get(at).constant(1).op(Op.i32Add).set(at);
     f.get(rm).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And).set(reg);
     f.get(rm).constant(7).op(Op.i32And).set(rm);
-    has(GROUP).if();
-    has(NUMBER_MASK).constant(3).op(Op.i32Shl).get(reg).op(Op.i32Or).constant(GROUPS).op(Op.i32Add);
-    loadForm();
-    f.end();
+    this.#loadFormOfGroup();
     f.get(mod).constant(3).op(Op.i32Ne).if();
     this.#addressOfModRm(take);
     f.end();
@@ -439,6 +437,21 @@ export class ColdInterpreter {
       interpret,
     );
     f.set(place).end().end();
+  }
+
+  /** Sets the form from the table, by the opcode on the stack. */
+  #loadForm(): void {
+    this.body.constant(1).op(Op.i32Shl).memory(Access.i32Load16U, HYPERVISOR, L.FORMS).set(this.#form);
+  }
+
+  /** Where the form is a group's, sets that of its member `reg`. */
+  #loadFormOfGroup(): void {
+    const f = this.body, form = this.#form;
+    f.get(form).constant(GROUP).op(Op.i32And).if();
+    f.get(form).constant(NUMBER_MASK).op(Op.i32And).constant(3).op(Op.i32Shl).get(this.v.reg).op(Op.i32Or);
+    f.constant(GROUPS).op(Op.i32Add);
+    this.#loadForm();
+    f.end();
   }
 
   /** Sets `address` from the ModR/M byte, for operands in memory (SDM 2A, tables 2-2 and 2-3). */
@@ -517,6 +530,7 @@ export class ColdInterpreter {
       else if (name === "twoByte") f.constant(TWO_BYTE_MAP).set(v.opcode).br(decode);
       else if (name === "segmentPrefix") this.#segmentPrefix(decode);
       else if (name === "idlePrefix") this.#prefix(decode);
+      else if (name === "lockPrefix") this.#lockPrefix(decode);
       else if (name === "operandSizePrefix") this.#again(decode, NARROW_MAP);
       else if (name === "repeatPrefix") this.#again(decode, REPEAT_MAP);
       else handlers[name]();
@@ -540,6 +554,24 @@ export class ColdInterpreter {
   /** ES, SS and DS are flat. */
   #prefix(decode: number): void {
     this.body.constant(0).set(this.v.base);
+    this.#again(decode);
+  }
+
+  /** One processor runs a VM: LOCK asks for nothing more where it is allowed, which what follows tells. It must be the last prefix. */
+  #lockPrefix(decode: number): void {
+    const f = this.body, { at, rm, reg, value } = this.v;
+    const TWO_BYTE = 0x0f, REGISTER = 0xc0;
+    const byte = (offset: number) => f.get(at).memory(Access.i32Load8U, MACHINE, offset);
+    byte(0).tee(value).constant(TWO_BYTE).op(Op.i32Eq).if();
+    byte(1).constant(TWO_BYTE_MAP).op(Op.i32Or).set(value);
+    byte(2).set(rm).else();
+    byte(1).set(rm).end();
+    f.get(rm).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And).set(reg);
+    f.get(value);
+    this.#loadForm();
+    this.#loadFormOfGroup();
+    f.get(rm).constant(REGISTER).op(Op.i32GeU).brIf(this.labels.interpret);
+    f.get(this.#form).constant(LOCKABLE).op(Op.i32And).constant(LOCKABLE).op(Op.i32Ne).brIf(this.labels.interpret);
     this.#again(decode);
   }
 

@@ -1,15 +1,16 @@
 // The handlers of cold code (interpreter.ts): results and status flags as the interpreter proper computes them
 // (x86/interpreter; undefined flags too). Each ends by going to a label: the ALU, done, jumped, or left to the interpreter.
 
-import { DF, EAX, EBP, EDX, ESP, IF, RF, state as S, VM } from "../../x86/mod.ts";
-import { Access, MACHINE, Op } from "../wasm.ts";
-import { AUX_AF, BYTE_SHIFT, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
+import { DF, EAX, EBP, EBX, ECX, EDX, ESP, IF, RF, state as S, VM } from "../../x86/mod.ts";
+import * as L from "../layout.ts";
+import { Access, HYPERVISOR, MACHINE, Op } from "../wasm.ts";
+import { ADD, AUX_AF, BYTE_SHIFT, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
 import { arithmetic } from "./arithmetic.ts";
-import type { HandlerName } from "./forms.ts";
+import { type HandlerName, TWO_BYTE_MAP } from "./forms.ts";
 import type { ColdInterpreter } from "./interpreter.ts";
 import { strings } from "./strings.ts";
 
-type Prefix = "twoByte" | "segmentPrefix" | "idlePrefix" | "operandSizePrefix" | "repeatPrefix";
+type Prefix = "twoByte" | "segmentPrefix" | "idlePrefix" | "operandSizePrefix" | "repeatPrefix" | "lockPrefix";
 type Operation = Exclude<HandlerName, "unknown" | Prefix>;
 
 const S_OTHER = S.FLAGS_OTHER * 4, S_CPL = S.CPL * 4;
@@ -83,7 +84,7 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
   };
   const emit = arithmetic(cold);
   const { aux, sign, overflow, carry, zero, parity, condition } = emit;
-  const { product, wideProduct, quotient, shift, cl, doubleShift, testBit, scan } = emit;
+  const { product, wideProduct, quotient, shift, cl, doubleShift, testBit, scan, setZero } = emit;
 
   const toRegister = (push: () => void) => () => {
     push();
@@ -437,9 +438,16 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       testBit();
     },
     testBitOfRegister: () => {
-      // In memory the bit may lie beyond the operand.
-      f.get(v.mod).constant(3).op(Op.i32Ne).brIf(labels.interpret);
+      const BT = 0xa3, isRegister = () => f.get(v.mod).constant(3).op(Op.i32Eq);
+      isRegister().if();
       cold.registerPlace(v.rm).set(place);
+      f.else();
+      // The bit may lie beyond the operand, whose number is signed.
+      f.get(address);
+      cold.registerOf(reg).constant(5).op(Op.i32ShrS).constant(2).op(Op.i32Shl).op(Op.i32Add).set(address);
+      const write = () => f.constant(8).constant(0).get(opcode).constant(TWO_BYTE_MAP | BT).op(Op.i32Ne).op(Op.select);
+      cold.translate(address, () => f.constant(4), write, labels.interpret);
+      f.set(place).end();
       f.get(opcode).constant(3).op(Op.i32ShrU).constant(3).op(Op.i32And).set(operation);
       cold.registerOf(reg);
       testBit();
@@ -455,16 +463,57 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       done();
     },
     compareAndExchange: () => {
-      f.constant(0).set(narrow);
-      cold.register(EAX).set(left);
-      loadPlace().tee(right).get(left).op(Op.i32Eq).if();
+      narrowFromOpcode();
+      operand(right);
+      isWide().if();
+      cold.register(EAX).tee(left).get(right).op(Op.i32Eq).if();
       f.get(place);
       cold.registerOf(reg).memory(Access.i32Store, MACHINE, 0);
       f.else();
       cold.setState(EAX, () => f.get(right));
       f.end();
+      f.else();
+      cold.register(EAX).constant(0xff).op(Op.i32And).tee(left).get(right).op(Op.i32Eq).if();
+      f.get(place);
+      cold.registerPlace8(reg).memory(Access.i32Load8U, MACHINE, 0).memory(Access.i32Store8, MACHINE, 0);
+      f.else();
+      f.constant(0).get(right).memory(Access.i32Store8, HYPERVISOR, L.STATE + EAX * 4);
+      f.end().end();
       f.constant(CMP);
       alu();
+    },
+    exchangeAndAdd: () => {
+      narrowFromOpcode();
+      operand(left);
+      registerBySize(right);
+      registerPlaceBySize();
+      // Where both operands are one register, the sum is written last.
+      isWide().if();
+      f.get(other).get(left).memory(Access.i32Store, MACHINE, 0);
+      f.else();
+      f.get(other).get(left).memory(Access.i32Store8, MACHINE, 0).end();
+      f.get(place).set(target).constant(ADD);
+      alu();
+    },
+    compareAndExchange8Bytes: () => {
+      const LAST_OFFSET = 4088, PAGE_OFFSET = 4095, UPPER = 4;
+      f.get(v.mod).constant(3).op(Op.i32Eq).brIf(labels.interpret);
+      f.get(address).constant(PAGE_OFFSET).op(Op.i32And).constant(LAST_OFFSET).op(Op.i32GtU).brIf(labels.interpret);
+      // The slow path has given it for four bytes.
+      cold.hasMissed().brIf(labels.interpret);
+      const upper = () => f.get(place).memory(Access.i32Load, MACHINE, UPPER);
+      loadPlace().tee(left);
+      cold.register(EAX).op(Op.i32Eq);
+      upper().tee(right);
+      cold.register(EDX).op(Op.i32Eq).op(Op.i32And).tee(value).if();
+      f.get(place);
+      cold.register(EBX).memory(Access.i32Store, MACHINE, 0).get(place);
+      cold.register(ECX).memory(Access.i32Store, MACHINE, UPPER);
+      f.else();
+      cold.setState(EAX, () => f.get(left));
+      cold.setState(EDX, () => f.get(right));
+      f.end();
+      setZero();
     },
   };
 }

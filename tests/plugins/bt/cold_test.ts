@@ -86,7 +86,90 @@ const strings: readonly Program[] = [
   { what: "a REP that is not heeded: PAUSE, BSF", code: [0x6a, 5, 0x58, REP, 0x90, REP, 0x0f, 0xbc, 0xd8] },
 ];
 
-for (const { what, code, isHandedOver = false, cpl = 0, fs = 0 } of [...strings]) {
+const LOCK = 0xf0, DATA = word(L.DATA);
+const POPS_FLAGS = (flags: number) => [0x68, ...word(flags), 0x9d];
+
+const atomics: readonly Program[] = [
+  {
+    what: "LOCK before everything that may have it",
+    code: [
+      ...[0x00, 0x01, 0x08, 0x11, 0x19, 0x21, 0x29, 0x31].flatMap((opcode) => [LOCK, opcode, 0x1d, ...DATA]),
+      ...[0, 1, 2, 3, 4, 5, 6].flatMap((reg) => [LOCK, 0x83, 0x05 | reg << 3, ...DATA, 0x85]),
+      ...[LOCK, 0x81, 0x05, ...DATA, ...word(0x1234567), LOCK, 0x80, 0x0d, ...DATA, 0x41],
+      ...[LOCK, 0xff, 0x05, ...DATA, LOCK, 0xfe, 0x0d, ...DATA, LOCK, 0xf7, 0x15, ...DATA, LOCK, 0xf7, 0x1d, ...DATA],
+      ...[LOCK, 0x87, 0x1d, ...DATA, FS, LOCK, 0x01, 0x1d, ...word(8)],
+      ...[LOCK, 0x0f, 0xba, 0x2d, ...DATA, 7, LOCK, 0x0f, 0xab, 0x15, ...DATA],
+    ],
+    fs: L.BASED,
+  },
+  ...[
+    ["an operand that is only read", [LOCK, 0x39, 0x1d, ...DATA]],
+    ["MOV", [LOCK, 0x89, 0x1d, ...DATA]],
+    ["a register", [LOCK, 0x01, 0xc3]],
+    ["an immediate operand alone", [LOCK, 0x83, 0xc0, 1]],
+    ["CMP of a group", [LOCK, 0x83, 0x3d, ...DATA, 1]],
+    ["BT", [LOCK, 0x0f, 0xa3, 0x1d, ...DATA]],
+    ["MOV from an address", [LOCK, 0xa1, ...DATA]],
+    ["SETcc", [LOCK, 0x0f, 0x94, 0x05, ...DATA]],
+  ].map(([what, code]) => ({ what: `LOCK before ${what}`, code: code as number[], isHandedOver: true })),
+  {
+    what: "XADD of memory, of registers, of one register",
+    code: [
+      ...[0x0f, 0xc1, 0x1d, ...DATA, LOCK, 0x0f, 0xc1, 0x1d, ...DATA, 0x0f, 0xc0, 0x3d, ...DATA],
+      ...[0x9c, 0x5a, 0x0f, 0xc1, 0xd3, 0x9c, 0x5a, 0x0f, 0xc1, 0xdb, 0x0f, 0xc0, 0xe4, 0x0f, 0xc0, 0xe3, 0x9c, 0x5a],
+    ],
+  },
+  {
+    what: "CMPXCHG of a byte and of a word, equal and not",
+    code: [
+      ...[0xa1, ...DATA, LOCK, 0x0f, 0xb1, 0x1d, ...DATA, 0x9c, 0x5a, LOCK, 0x0f, 0xb1, 0x1d, ...DATA, 0x9c, 0x5a],
+      ...[
+        0xa1,
+        ...DATA,
+        0x0f,
+        0xb0,
+        0x3d,
+        ...DATA,
+        0x9c,
+        0x5a,
+        0x0f,
+        0xb0,
+        0x15,
+        ...DATA,
+        0x9c,
+        0x5a,
+        0x0f,
+        0xb0,
+        0xc4,
+      ],
+    ],
+  },
+  ...[0, 0x40, 0x84, 0xc5, 0x8d1, 0x850].map((flags) => ({
+    what: `CMPXCHG8B, equal and not, with flags ${flags.toString(16)}`,
+    code: [
+      ...[0xa1, ...DATA, 0x8b, 0x15, ...word(L.DATA + 4), ...POPS_FLAGS(flags), 0x0f, 0xc7, 0x0d, ...DATA, 0x9c, 0x5e],
+      ...[...POPS_FLAGS(flags), 0x40, 0x48, LOCK, 0x0f, 0xc7, 0x0d, ...DATA, 0x9c, 0x5f, 0x01, 0xf3, 0x01, 0xf9],
+    ],
+    // POPF; and the first time the page is not at hand.
+    isHandedOver: true,
+  })),
+  { what: "CMPXCHG8B across pages", code: [0x0f, 0xc7, 0x0d, ...word(L.DATA + L.PAGE - 4)], isHandedOver: true },
+  { what: "CMPXCHG8B of a register", code: [0x0f, 0xc7, 0xc8], isHandedOver: true },
+  ...[0xa3, 0xab, 0xb3, 0xbb].map((opcode) => ({
+    what: `bit test ${opcode.toString(16)} of a bit string in memory`,
+    code: [3, 31, 32, 77, 8191, -1, -32, -33, -900].flatMap((bit) => {
+      return [...eax(bit), 0x0f, opcode, 0x05, ...word(L.DATA + 1000), 0x9c, 0x5a];
+    }),
+  })),
+  {
+    what: "BTS of a bit string into a read-only page",
+    code: [...eax(32), 0x0f, 0xa3, 0x05, ...word(L.READ_ONLY - 4), 0x0f, 0xab, 0x05, ...word(L.READ_ONLY - 4)],
+    isHandedOver: true,
+    cpl: 3,
+  },
+];
+
+for (const { what, code, isHandedOver = false, cpl = 0, fs = 0 } of [...strings, ...atomics]) {
   Deno.test(`cold code does as the interpreter: ${what}`, () => {
     const bytes = new Uint8Array(L.CODE_BYTES - ENTRY).fill(0x90);
     bytes.set([...code, 0xe9, ...word(-code.length - 5)]);
