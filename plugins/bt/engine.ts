@@ -245,6 +245,11 @@ export class Translator {
       }
       completeFlags(words);
       callOuts.takeBack(cpu);
+      // STI was the last instruction.
+      if (cpu.r[S.INTERRUPT_SHADOW] !== 0) {
+        cpu.updateAttention();
+        break;
+      }
       if (status === LOOK) {
         if (callOuts.hasLeft) callOuts.hasLeft = false;
         else if (clock.steps < clock.deadlineSteps) statistics.exits[0]++;

@@ -38,6 +38,8 @@ export const DEVICE_MISS = 1072;
 export const OBSERVED = 1076;
 /** Blocks that cold code has entered, and steps that it has taken, since the dispatcher last looked. */
 export const COLD_ENTRIES = 1280, COLD_STEPS = 1292;
+/** Sixteen bytes: where cold code puts an instruction together that goes on in another page. */
+export const CROSSING = 1296;
 /**
  * Bytes that ports read as, directly mapped by the port's number: the port, or -1; the byte; and a 64-bit float, the step count
  * from which it may read otherwise.

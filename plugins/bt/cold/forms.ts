@@ -26,8 +26,6 @@ export const HANDLERS = [
   "storeImmediate",
   "loadImmediate",
   "loadImmediate8",
-  "storeAccumulator",
-  "loadAccumulator",
   "lea",
   "pushRegister",
   "popRegister",
@@ -86,6 +84,9 @@ export const HANDLERS = [
   "lockPrefix",
   "exchangeAndAdd",
   "compareAndExchange8Bytes",
+  "setInterrupts",
+  "readTimeStamp",
+  "fence",
 ] as const;
 export type HandlerName = (typeof HANDLERS)[number];
 
@@ -102,11 +103,11 @@ export const IMMEDIATE_16 = IMMEDIATE_8 | IMMEDIATE_32;
  * and what may be repeated. What maps begin at are bits, by which handlers tell them apart.
  */
 export const TWO_BYTE_MAP = 256, NARROW_MAP = 512, GROUPS = 768, REPEAT_MAP = 1024;
-const GROUP_COUNT = 17;
+const GROUP_COUNT = 18;
 export const FORM_BYTES = (REPEAT_MAP + 256) * 2;
 
 /** The table; with the handlers of sensitive instructions whose form is the one in place. */
-export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> = FASTEST_FORMS): Uint16Array {
+export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS): Uint16Array {
   const table = new Uint16Array(FORM_BYTES / 2);
   const set = (opcodes: number | readonly [first: number, last: number], name: HandlerName, form = 0) => {
     const [first, last] = typeof opcodes === "number" ? [opcodes, opcodes] : opcodes;
@@ -153,7 +154,11 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   set(narrow + 0xa1, "load16", OFFSET | (2 << SIZE_SHIFT));
   set(narrow + 0xa3, "store16", OFFSET | (2 << SIZE_SHIFT) | WRITES);
   set(0xfc, "clearDirection");
-  if (cli === "in-tc") set(0xfa, "clearInterrupts");
+  if (cli === "in-tc") {
+    set(0xfa, "clearInterrupts");
+    set(0xfb, "setInterrupts");
+  }
+  if (rdtsc === "in-tc") set(two + 0x31, "readTimeStamp");
   if (pushf === "in-tc") set(0x9c, "pushFlags");
   set([0x40, 0x4f], "stepRegister");
   set([0x50, 0x57], "pushRegister");
@@ -175,8 +180,10 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   set([0x91, 0x97], "exchangeAccumulator");
   set(0x98, "cwde");
   set(0x99, "cdq");
-  set(0xa1, "loadAccumulator", OFFSET | (4 << SIZE_SHIFT));
-  set(0xa3, "storeAccumulator", OFFSET | (4 << SIZE_SHIFT) | WRITES);
+  set(0xa0, "load", OFFSET | (1 << SIZE_SHIFT));
+  set(0xa1, "load", OFFSET | (4 << SIZE_SHIFT));
+  set(0xa2, "store", OFFSET | (1 << SIZE_SHIFT) | WRITES);
+  set(0xa3, "store", OFFSET | (4 << SIZE_SHIFT) | WRITES);
   set(0xa8, "testAccumulator", IMMEDIATE_8);
   set(0xa9, "testAccumulator", IMMEDIATE_32);
   set([0xb0, 0xb7], "loadImmediate8", IMMEDIATE_8);
@@ -248,6 +255,7 @@ export function coldForms({ cli, pushf }: Pick<SensitiveForms, "cli" | "pushf"> 
   group(two + 0xba, [[4, "testBit", reads(4) | IMMEDIATE_8], ...each([5, 6, 7], "testBit", locks(4) | IMMEDIATE_8)]);
   group(two + 0xc7, [[1, "compareAndExchange8Bytes", locks(4)]]);
   group(two + 0x1f, [[0, "nothing", 0]]);
+  group(two + 0xae, each([5, 6, 7], "fence", 0));
   group(0xff, [
     ...each([0, 1], "step", locks(4)),
     [2, "callOperand", reads(4)],

@@ -49,6 +49,8 @@ const MISS = 0, KNOWN = 1, AUX = 2;
 
 const PAGE_SHIFT = 12, PAGE_MASK = 0xfffff000 | 0;
 const LAST_OFFSET = 4095;
+/** Of an instruction. */
+const MOST_BYTES = 15;
 /** So many prefixes leave an instruction shorter than any that is too long. */
 const MOST_PREFIXES = 3;
 
@@ -111,6 +113,8 @@ export class ColdInterpreter {
   readonly #budget: number;
   readonly #page: number;
   readonly #isStale: number;
+  /** Of STI: 1 until the next instruction begins, 2 until it is complete. */
+  readonly #shadow: number;
   readonly #bank: number;
   readonly #form: number;
   readonly #entry: number;
@@ -153,6 +157,7 @@ export class ColdInterpreter {
     this.#budget = local();
     this.#page = local();
     this.#isStale = local();
+    this.#shadow = local();
     this.#bank = local();
     this.#form = local();
     this.#entry = local();
@@ -189,7 +194,7 @@ export class ColdInterpreter {
     const done = f.block();
     const alu = f.block();
     const decode = f.loop();
-    this.#decode(interpret);
+    this.#decode(interpret, decode);
     this.labels = { interpret, done, alu, jumped };
     this.#dispatch(decode);
     f.end();
@@ -203,6 +208,8 @@ export class ColdInterpreter {
     f.br(next);
     f.end();
     f.end();
+    // The instruction in a shadow is complete.
+    f.get(this.#shadow).constant(1).op(Op.i32And).set(this.#shadow);
     if (this.options.chaining) this.#look(again);
     this.#leave(LOOK);
     f.end();
@@ -228,7 +235,7 @@ export class ColdInterpreter {
   /** Goes on where there is a translation that the jump cache or the instruction TLB lacked; or here, if there is none. */
   #look(again: number): void {
     const f = this.body, { eip, isEntry } = this.v;
-    f.get(this.#budget).constant(0).op(Op.i32GtS).if();
+    f.get(this.#budget).constant(0).op(Op.i32GtS).get(this.#shadow).op(Op.i32Eqz).op(Op.i32And).if();
     f.get(eip).call(KNOWN).tee(this.#word).constant(0).op(Op.i32GeS).if();
     this.#goOnAtWord();
     f.end();
@@ -304,6 +311,11 @@ export class ColdInterpreter {
     f.op(Op.i32Sub).set(this.#budget);
   }
 
+  /** Interrupts are held back until the next instruction is complete. */
+  beginShadow(): void {
+    this.body.constant(1).tee(this.#shadow).set(this.#isStale);
+  }
+
   /** Pushes whether an access of this instruction has gone the slow way. */
   hasMissed(): FunctionBody {
     return this.body.get(this.#isStale);
@@ -317,6 +329,7 @@ export class ColdInterpreter {
 
   #leave(status: number): void {
     this.#writeBack();
+    this.setState(S.INTERRUPT_SHADOW, () => this.body.get(this.#shadow).constant(0).op(Op.i32Ne));
     this.body.constant(status).op(Op.return);
   }
 
@@ -339,12 +352,12 @@ export class ColdInterpreter {
     const f = this.body, { eip, addend } = this.v;
     f.get(eip).get(this.#page).op(Op.i32Sub).constant(LAST_OFFSET).op(Op.i32GtU).get(this.#isStale).op(Op.i32Or);
     f.unlikely().if();
-    f.get(eip).constant(8).op(Op.i32ShrU).constant(L.INSTRUCTION_BANK_BYTES - 16).op(Op.i32And);
-    f.get(this.#bank).op(Op.i32Add).tee(this.#entry).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB);
+    this.#lookUpPage(eip);
     f.get(eip).constant(PAGE_MASK).op(Op.i32And).tee(this.#page).op(Op.i32Ne).brIf(look);
     f.get(this.#entry).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB + L.TLB_MPN).constant(12).op(Op.i32Shl);
     f.get(this.#page).op(Op.i32Sub).set(addend);
-    f.constant(0).set(this.#isStale);
+    // A shadow makes the page stale for the two instructions that have to look at it.
+    f.get(this.#shadow).constant(1).op(Op.i32And).constant(1).op(Op.i32Shl).tee(this.#shadow).set(this.#isStale);
     f.end();
   }
 
@@ -377,7 +390,7 @@ export class ColdInterpreter {
   }
 
   /** Everything up to the handler: form, ModR/M byte, effective address, immediate, the operand's place. */
-  #decode(interpret: number): void {
+  #decode(interpret: number, decode: number): void {
     const f = this.body, { at, opcode, mod, reg, rm, address, base, immediate, place } = this.v;
     const form = this.#form,
       take = (bytes: 1 | 2 | 4) => {
@@ -401,8 +414,9 @@ export class ColdInterpreter {
     f.end();
     f.else();
     has(OFFSET).if();
+    // Without a ModR/M byte, the register is the accumulator.
     take(4);
-    f.get(base).op(Op.i32Add).set(address).constant(0).set(mod);
+    f.get(base).op(Op.i32Add).set(address).constant(0).tee(mod).set(reg);
     f.end();
     f.end();
     has(IMMEDIATE_8).if();
@@ -419,9 +433,11 @@ export class ColdInterpreter {
     f.set(immediate);
     f.end();
     f.end();
-    // What crosses the page is fetched by the interpreter; up to here it has only been looked at.
+    // What crosses the page is put together first; up to here it has only been looked at.
     f.get(at).constant(1).op(Op.i32Sub).get(this.v.addend).op(Op.i32Sub).get(this.#page).op(Op.i32Sub);
-    f.constant(LAST_OFFSET).op(Op.i32GtU).brIf(interpret);
+    f.constant(LAST_OFFSET).op(Op.i32GtU).unlikely().if();
+    this.#putTogether(interpret);
+    f.br(decode).end();
     has(SIZE_MASK << SIZE_SHIFT).if();
     f.get(mod).constant(3).op(Op.i32Eq).if();
     has(1 << SIZE_SHIFT).if(I32);
@@ -437,6 +453,34 @@ export class ColdInterpreter {
       interpret,
     );
     f.set(place).end().end();
+  }
+
+  /**
+   * Copies an instruction that goes on in the next page, whose frame must be at hand, to a place of its own, to be decoded there:
+   * for this once, it is its page.
+   */
+  #putTogether(interpret: number): void {
+    const f = this.body, { at, eip, addend, base, opcode, value } = this.v, page = this.#page, entry = this.#entry;
+    const place = (this.area + L.CROSSING) | 0;
+    f.get(page).constant(LAST_OFFSET + 1).op(Op.i32Add).set(value);
+    this.#lookUpPage(value);
+    f.get(value).op(Op.i32Ne).brIf(interpret);
+    // So many bytes are in the first page.
+    f.get(value).get(eip).op(Op.i32Sub).set(value);
+    f.constant(place).get(eip).get(addend).op(Op.i32Add).get(value).memoryCopy();
+    f.constant(place).get(value).op(Op.i32Add);
+    f.get(entry).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB + L.TLB_MPN).constant(PAGE_SHIFT).op(Op.i32Shl);
+    f.constant(MOST_BYTES).get(value).op(Op.i32Sub).memoryCopy();
+    f.get(eip).set(page);
+    f.constant(place).tee(at).get(eip).op(Op.i32Sub).set(addend);
+    f.constant(1).set(this.#isStale).constant(0).tee(base).set(opcode);
+  }
+
+  /** Sets `entry` to that of the instruction TLB for the linear address in a local, and pushes the page that it has. */
+  #lookUpPage(linear: number): void {
+    const f = this.body;
+    f.get(linear).constant(8).op(Op.i32ShrU).constant(L.INSTRUCTION_BANK_BYTES - 16).op(Op.i32And);
+    f.get(this.#bank).op(Op.i32Add).tee(this.#entry).memory(Access.i32Load, HYPERVISOR, L.INSTRUCTION_TLB);
   }
 
   /** Sets the form from the table, by the opcode on the stack. */

@@ -54,9 +54,6 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     cold.registerPlace8(reg).memory(Access.i32Load8U, MACHINE, 0).set(to).end();
   };
   const register16 = (to: number) => cold.registerOf(reg).constant(0xffff).op(Op.i32And).set(to);
-  const accumulatorForOffset = () => {
-    f.constant(EAX).get(reg).get(opcode).constant(0x20).op(Op.i32And).op(Op.select).set(reg);
-  };
   const aluOfOpcode = () => {
     f.get(opcode).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And);
     alu();
@@ -166,15 +163,12 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       f.constant(TEST);
       alu();
     },
-    // Where there is no ModR/M byte, it is the accumulator.
     store16: () => {
-      accumulatorForOffset();
       f.get(place);
       cold.registerOf(reg).memory(Access.i32Store16, MACHINE, 0);
       done();
     },
     load16: () => {
-      accumulatorForOffset();
       cold.registerPlace(reg);
       loadPlace16().memory(Access.i32Store16, MACHINE, 0);
       done();
@@ -187,6 +181,32 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     clearInterrupts: () => {
       cold.word(S_CPL).brIf(labels.interpret);
       cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(~IF).op(Op.i32And));
+      done();
+    },
+    // While nothing is pending nobody can see the shadow but by leaving before the next instruction is complete.
+    setInterrupts: () => {
+      cold.word(S_CPL).brIf(labels.interpret);
+      cold.word(S_OTHER).constant(IF).op(Op.i32And).brIf(labels.done);
+      cold.word(L.STATE + S.PENDING * 4).brIf(labels.interpret);
+      cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(IF).op(Op.i32Or));
+      cold.beginShadow();
+      done();
+    },
+    // Cycles when the budget will be used up, less what is left of it, and the offset.
+    readTimeStamp: () => {
+      cold.word(L.STATE + S.CR4 * 4).constant(S.CR4_TSD).op(Op.i32And).brIf(labels.interpret);
+      f.constant(0).memory(Access.f64Load, HYPERVISOR, L.END_CYCLES).op(Op.i64TruncF64S);
+      cold.budget().op(Op.i64ExtendI32S).op(Op.i64Sub);
+      f.constant(0).memory(Access.i64Load, HYPERVISOR, L.STATE + S.TSC_OFFSET_LOW * 4).op(Op.i64Add).set(cold.wide);
+      cold.setState(EAX, () => f.get(cold.wide).op(Op.i32WrapI64));
+      cold.setState(EDX, () => f.get(cold.wide).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64));
+      done();
+    },
+    // LFENCE, MFENCE and SFENCE, which no prefix may come before.
+    fence: () => {
+      const BYTES = 3;
+      f.get(v.mod).constant(3).op(Op.i32Ne);
+      cold.nextEip().get(v.eip).op(Op.i32Sub).constant(BYTES).op(Op.i32Ne).op(Op.i32Or).brIf(labels.interpret);
       done();
     },
     // Flat 32-bit code is never in V86 mode.
@@ -281,15 +301,6 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     loadImmediate8: () => {
       lowOpcode().set(reg);
       cold.registerPlace8(reg).get(immediate).memory(Access.i32Store8, MACHINE, 0);
-      done();
-    },
-    storeAccumulator: () => {
-      f.get(place);
-      cold.register(EAX).memory(Access.i32Store, MACHINE, 0);
-      done();
-    },
-    loadAccumulator: () => {
-      cold.setState(EAX, loadPlace);
       done();
     },
     lea: () => {

@@ -13,6 +13,8 @@ const COLD = { threshold: 30_000, unitInstructions: 12, regionUnits: 32, cacheKi
 interface Program {
   readonly what: string;
   readonly code: readonly number[];
+  /** Offset of the code in its first page. */
+  readonly at?: number;
   /** Whether some of it is left to the interpreter: it faults, or is rare. */
   readonly isHandedOver?: boolean;
   readonly cpl?: 0 | 3;
@@ -169,16 +171,63 @@ const atomics: readonly Program[] = [
   },
 ];
 
-for (const { what, code, isHandedOver = false, cpl = 0, fs = 0 } of [...strings, ...atomics]) {
+const STI = 0xfb, CLI = 0xfa, NOP = 0x90;
+const PUSHF_POP = [0x9c, 0x5a];
+/** Puts an instruction, behind what comes before it, across the end of the first code page. */
+const crossing = (what: string, code: readonly number[], inFirst: number, before: readonly number[] = []): Program => {
+  const at = L.PAGE - inFirst - before.length;
+  return { what: `${what} across pages, ${inFirst} bytes in the first`, code: [...before, ...code], at };
+};
+
+const others: readonly Program[] = [
+  { what: "STI before others", code: [STI, 0x40, CLI, STI, NOP, ...PUSHF_POP, CLI, STI, STI, 0x48, CLI] },
+  { what: "STI before CLI, a jump, a string", code: [STI, CLI, STI, 0xeb, 0, CLI, ...edi(L.DATA), STI, 0xaa, CLI] },
+  { what: "STI before a repetition", code: [...edi(L.DATA), ...ecx(90), STI, REP, 0xab, CLI] },
+  { what: "STI before a page that is not there", code: [STI, 0xa1, ...word(L.ABSENT), CLI], isHandedOver: true },
+  { what: "STI at CPL 3", code: [STI], cpl: 3, isHandedOver: true },
+  { what: "RDTSC", code: [0x0f, 0x31, 0x01, 0xc3, 0x0f, 0x31, 0x01, 0xd6], cpl: 3 },
+  { what: "LFENCE, MFENCE, SFENCE", code: [0x0f, 0xae, 0xe8, 0x0f, 0xae, 0xf2, 0x0f, 0xae, 0xf8] },
+  { what: "LFENCE behind a prefix", code: [REP, 0x0f, 0xae, 0xe8, 0x3e, 0x0f, 0xae, 0xe8], isHandedOver: true },
+  {
+    what: "MOV of the accumulator from and to addresses",
+    code: [
+      0xa0,
+      ...DATA,
+      0xa2,
+      ...word(L.DATA + 9),
+      0xa1,
+      ...word(L.DATA + 2),
+      0xa3,
+      ...word(L.DATA + 5),
+      FS,
+      0xa0,
+      ...word(3),
+    ],
+    fs: L.BASED,
+  },
+  ...[1, 2, 3, 4, 5].map((inFirst) => crossing("ADD of an immediate", [0x81, 0xc3, ...word(0x1234567)], inFirst)),
+  crossing("CALL and RET", [0xe8, ...word(1), 0xf4, 0x58], 2),
+  crossing("a conditional jump", [0x0f, 0x85, ...word(1), NOP, 0x43], 3),
+  crossing("LOCK XADD", [LOCK, 0x0f, 0xc1, 0x1d, ...DATA], 1),
+  crossing("LOCK XADD", [LOCK, 0x0f, 0xc1, 0x1d, ...DATA], 3),
+  crossing("a store of an immediate", [0xc7, 0x84, 0x23, ...word(L.DATA - 0x12345), ...word(7)], 6),
+  crossing("REP STOSD", [REP, 0xab], 1, [...edi(L.DATA), ...ecx(40)]),
+  { ...crossing("LOCK MOV", [LOCK, 0x89, 0x1d, ...DATA], 2), isHandedOver: true },
+  crossing("a sum in its own immediate", [0x80, 0x05, ...word(L.CODE + L.PAGE + 4), 1], 2),
+  crossing("a store to its other half", [0xc6, 0x05, ...word(L.CODE + L.PAGE - 2), 0xc6], 2),
+];
+
+for (const { what, code, at = ENTRY, isHandedOver = false, cpl = 0, fs = 0 } of [...strings, ...atomics, ...others]) {
   Deno.test(`cold code does as the interpreter: ${what}`, () => {
-    const bytes = new Uint8Array(L.CODE_BYTES - ENTRY).fill(0x90);
+    const bytes = new Uint8Array(L.CODE_BYTES - at).fill(0x90);
     bytes.set([...code, 0xe9, ...word(-code.length - 5)]);
     const registers = [7, 3, 2, 0x12345, L.STACK + 0x800, 0, 0, 0];
-    const start: Start = { cpl, bits: 32, registers, eflags: 2, fs, gs: 0, entry: ENTRY, code: bytes };
+    const start: Start = { cpl, bits: 32, registers, eflags: 2, fs, gs: 0, entry: at, code: bytes };
     for (const stride of [1, 7, MOST_STEPS]) {
       const { translator } = runInStep(start, COLD, stride, MOST_STEPS);
+      // The page that an instruction goes on in is fetched by the interpreter once.
       const handedOver = translator?.statistics.exits[Exit.interpret] ?? -1;
-      assertEquals(handedOver > 0, isHandedOver, `${handedOver} instructions handed over`);
+      assertEquals(handedOver > 1, isHandedOver, `${handedOver} instructions handed over`);
       assertEquals(translator?.statistics.regions, 0);
     }
   });
