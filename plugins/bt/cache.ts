@@ -11,6 +11,7 @@ import type { Region } from "./units.ts";
 
 /** Regions at the most, however small they are. The jump cache's empty words have all bits set: no region has that slot. */
 const { TABLE_SLOTS } = L;
+const NO_WORD = -1;
 
 /** Where the code of a unit lies: its frame, its linear address as a signed word, and its length. */
 export interface Span {
@@ -87,7 +88,7 @@ export class TranslationCache {
     readonly mostBytes: number,
     readonly statistics: TranslatorStatistics,
   ) {
-    words.fill(-1, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
+    words.fill(NO_WORD, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
   }
 
   get counts(): CacheCounts {
@@ -205,7 +206,7 @@ export class TranslationCache {
       const page = this.#pages.get(mpn), key = keyOf(eip, mode);
       if (page?.entries.get(key)?.fragment === fragment) page.entries.delete(key);
       // A region is entered at its units alone, and a word lies where its address leads.
-      for (const at of jumpCachePlaces(eip)) if ((words[at + 3] & SLOT_MASK) === slot) words.fill(-1, at, at + 4);
+      for (const at of jumpCachePlaces(eip)) if ((words[at + 3] & SLOT_MASK) === slot) words.fill(NO_WORD, at, at + 4);
       page?.fragments.delete(fragment);
       if (page?.fragments.size === 0) this.#pages.delete(mpn);
     }
@@ -228,10 +229,10 @@ export class TranslationCache {
     return -1;
   }
 
-  /** Has the jump cache know an entry; what has its place goes to the place beside. */
+  /** Has the jump cache know an entry; what has its place goes to the place beside. An empty word would only drive out what is there. */
   noteJump({ eip, word }: Entry, mode: number, mpn: number): void {
     const { words } = this, [at, beside] = jumpCachePlaces(eip);
-    if (words[at] !== eip) words.copyWithin(beside, at, at + 4);
+    if (words[at] !== eip && words[at + 3] !== NO_WORD) words.copyWithin(beside, at, at + 4);
     words[at] = eip;
     words[at + 1] = mode;
     words[at + 2] = mpn;

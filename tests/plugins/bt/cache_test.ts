@@ -110,19 +110,24 @@ Deno.test("a region does not answer for its frame at another linear page, and gi
   assertEquals(cache.counts.regions, 1);
 });
 
-Deno.test("what loses its place in the jump cache lies beside it, and goes with its region", () => {
-  const { cache, words } = emptyCache(10_000);
+/** Regions of one instruction each at linear addresses, the frame of each the next one. */
+function regionsAt(cache: TranslationCache, eips: readonly number[]) {
   const region = findRegion({ bytes: code, mpn: FRAME, offsets: [0], limits: { cap: 12, units: 1 } });
-  const [first, second, third] = [0, 1, 2].map((lap) => {
-    // What differs above the bits that the index comes from.
-    const eip = (LINEAR_PAGE + lap * (L.JUMP_CACHE_ENTRIES << 12)) | 0, slot = cache.takeSlot();
+  return eips.map((eip, lap) => {
     const fragment: Fragment = {
-      ...{ mode: MODE, slot, spans: [{ mpn: FRAME + lap, eip, bytes: 1 }], entries: [0], exits: new Set<number>() },
-      ...{ generation: 0, seenEntries: 0, emittedBytes: 100, sites: [], vmIds: [1] },
+      ...{ mode: MODE, slot: cache.takeSlot(), spans: [{ mpn: FRAME + lap, eip, bytes: 1 }], entries: [0] },
+      ...{ exits: new Set<number>(), generation: 0, seenEntries: 0, emittedBytes: 100, sites: [], vmIds: [1] },
     };
     return cache.install(fragment, region);
   });
-  assertEquals(new Set([first, second, third].map(({ eip }) => L.jumpCacheIndex(eip))).size, 1);
+}
+
+Deno.test("what loses its place in the jump cache lies beside it, and goes with its region", () => {
+  const { cache, words } = emptyCache(10_000);
+  // What differs above the bits that the index comes from.
+  const eips = [0, 1, 2].map((lap) => (LINEAR_PAGE + lap * (L.JUMP_CACHE_ENTRIES << 12)) | 0);
+  const [first, second, third] = regionsAt(cache, eips);
+  assertEquals(new Set(eips.map(L.jumpCacheIndex)).size, 1);
   const known = () => [first, second, third].map(({ eip }, lap) => cache.jump(eip, MODE, FRAME + lap));
   cache.noteJump(first, MODE, FRAME);
   cache.noteJump(second, MODE, FRAME + 1);
@@ -133,6 +138,21 @@ Deno.test("what loses its place in the jump cache lies beside it, and goes with 
   assertEquals(known(), [-1, -1, third.word]);
   cache.forget(third.fragment);
   assertEquals(words.subarray(L.JUMP_CACHE >> 2, L.ENTRIES >> 2).every((word) => word === -1), true);
+});
+
+Deno.test("two whose places in the jump cache lie side by side do not drive each other out", () => {
+  const { cache } = emptyCache(10_000);
+  const eips = [LINEAR_PAGE, LINEAR_PAGE + (L.JUMP_CACHE_ENTRIES << 12) + 1].map((eip) => eip | 0);
+  const [first, second] = regionsAt(cache, eips);
+  assertEquals(L.jumpCacheIndex(first.eip) ^ L.jumpCacheIndex(second.eip), 1);
+  for (let round = 0; round < 2; round++) {
+    cache.noteJump(first, MODE, FRAME);
+    cache.noteJump(second, MODE, FRAME + 1);
+    assertEquals([cache.jump(first.eip, MODE, FRAME), cache.jump(second.eip, MODE, FRAME + 1)], [
+      first.word,
+      second.word,
+    ]);
+  }
 });
 
 /** A host whose one guest writes and runs routines, all of them translated. */
