@@ -30,6 +30,7 @@ import {
   WRITES,
 } from "./forms.ts";
 import { Alu } from "./alu.ts";
+import { MOST_ENTRIES } from "./counts.ts";
 import { operations } from "./operations.ts";
 
 /** What the function returns: the dispatcher looks for a translation at EIP; the interpreter runs the instruction there. */
@@ -49,6 +50,8 @@ const MISS = 0, KNOWN = 1, AUX = 2;
 
 const PAGE_SHIFT = 12, PAGE_MASK = 0xfffff000 | 0;
 const LAST_OFFSET = 4095;
+/** Entries between two looks at code that keeps changing. */
+const LOOK_ENTRIES = 16;
 /** Of an instruction. */
 const MOST_BYTES = 15;
 /** So many prefixes leave an instruction shorter than any that is too long. */
@@ -382,11 +385,25 @@ export class ColdInterpreter {
     f.memory(Access.i32Load, HYPERVISOR, L.COUNTS).tee(value);
     // Another address has the place: there may be a translation all the same.
     f.get(at).op(Op.i32Xor).constant(L.COUNT_BITS).op(Op.i32ShrU).brIf(look);
-    f.get(value).constant(L.COUNT_MASK).op(Op.i32And).constant(1).op(Op.i32Add);
-    f.constant(this.options.threshold).op(Op.i32GeU).brIf(look);
+    f.get(value).constant(L.COUNT_MASK).op(Op.i32And).constant(1).op(Op.i32Add).tee(at);
+    f.constant(this.options.threshold).op(Op.i32GeU).unlikely().if();
+    this.#lookNowAndThen(look);
+    f.end();
     f.get(this.#entry).get(value).constant(1).op(Op.i32Add).memory(Access.i32Store, HYPERVISOR, L.COUNTS);
     f.get(this.#entries).constant(1).op(Op.i32Add).set(this.#entries);
     f.end();
+  }
+
+  /**
+   * Beyond the threshold, where code keeps changing (rewrites.ts), looks at every few entries only: that the page has been left
+   * alone for long enough need not be noticed at once. What is translated already is always looked for.
+   */
+  #lookNowAndThen(look: number): void {
+    const f = this.body, { at: count } = this.v, { threshold } = this.options;
+    if (threshold < LOOK_ENTRIES) return void f.br(look);
+    f.get(count).constant(LOOK_ENTRIES - 1).op(Op.i32And).op(Op.i32Eqz);
+    f.get(count).constant(threshold).op(Op.i32Eq).op(Op.i32Or);
+    f.get(count).constant(MOST_ENTRIES).op(Op.i32GeU).op(Op.i32Or).brIf(look);
   }
 
   /** Everything up to the handler: form, ModR/M byte, effective address, immediate, the operand's place. */
