@@ -51,6 +51,8 @@ export interface TranslatorOptions {
   /** Steps between two looks at which regions to compile anew as one, 0 for never; entries in between that make one hot. */
   readonly regroupSteps: number;
   readonly regroupEntries: number;
+  /** Entries into a group's regions, for each of its units, that make it worth compiling. */
+  readonly regroupUnitEntries: number;
   /** KiB of emitted code kept at the most; the oldest translations go first. */
   readonly cacheKib: number;
   /** Whether translations go on to each other; if not, each leaves to the run loop, which looks for the next. */
@@ -421,7 +423,8 @@ export class Translator {
 
   /** Compiles regions anew, as one, that lead to each other and are hot. */
   #regroup(vmId: number): void {
-    const limits = { entries: this.options.regroupEntries, units: MOST_REGION_UNITS };
+    const { regroupEntries: entries, regroupUnitEntries: unitEntries } = this.options;
+    const limits = { entries, unitEntries, units: MOST_REGION_UNITS };
     const startedMs = performance.now();
     const groups = chooseGroups(this.cache.fragments, this.#words, limits, (page, mode) => this.#fetched(page, mode));
     for (const parts of groups) {

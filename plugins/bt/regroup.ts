@@ -1,7 +1,9 @@
 // Which translations are worth compiling anew as one: hot regions that lead to each other (BT paper, section 3: hot fragments
 // are regrouped). The first region of a loop over several functions is the one that got hot first, mostly the innermost,
 // so that callers end up in other functions than what they call, and the way between two functions costs more than most of
-// them do. Every so many steps it is seen how often each region was entered since the last time.
+// them do. Every so many steps it is seen how often each region was entered since the last time. A group costs, too: it is
+// compiled by V8 twice, the second time in more than linear time, and runs slowly until then. So its regions must have been
+// entered about as often as that is worth (the ski rental problem: who pays as much as buying costs, pays twice at the most).
 
 import type { Fragment } from "./cache.ts";
 import * as L from "./layout.ts";
@@ -9,11 +11,13 @@ import * as L from "./layout.ts";
 export interface RegroupLimits {
   /** Entries since the last look that make a region hot enough for a group to begin with it. */
   readonly entries: number;
+  /** Entries into all regions of a group since they were compiled, for each of its units, that make it worth compiling. */
+  readonly unitEntries: number;
   /** Units of a group at the most. */
   readonly units: number;
 }
 
-/** Regions join a group from this part of the entries on that begin one. */
+/** Regions join a group from this part of the entries on that begin one, and of those that are worth their units. */
 const MEMBER_SHARE = 1 / 8;
 /** Exits that are remembered of a region at the most. */
 const MOST_EXITS = 256;
@@ -43,34 +47,55 @@ export function chooseGroups(
     most = Math.max(most, since);
   }
   if (most < limits.entries) return [];
-  const hot = [...entered.keys()].filter(({ spans, mode }) =>
-    spans.length < limits.units && spans.every(({ eip, mpn }) => frameOf(eip & ~PAGE_MASK, mode) === mpn)
-  );
-  const links = linksOf(hot);
+  const countOf = ({ slot }: Fragment) => words[L.entriesWord(slot)] >>> 0;
+  const isWorth = (fragment: Fragment, share: number) =>
+    countOf(fragment) >= fragment.spans.length * limits.unitEntries * share;
+  const hot = [...entered.keys()].filter((fragment) => {
+    const { spans, mode } = fragment;
+    return spans.length < limits.units && isWorth(fragment, MEMBER_SHARE) &&
+      spans.every(({ eip, mpn }) => frameOf(eip & ~PAGE_MASK, mode) === mpn);
+  });
   const heat = (fragment: Fragment) => entered.get(fragment) ?? 0;
+  // A group that is worth it has a region that is so by itself, and begins with it: most looks end here.
+  const seeds = hot.filter((fragment) => heat(fragment) >= limits.entries && isWorth(fragment, 1));
+  if (seeds.length === 0) return [];
+  const links = linksOf(hot);
   const groups: Fragment[][] = [];
   const free = new Set(hot);
-  for (const seed of hot.toSorted((a, b) => heat(b) - heat(a))) {
-    if (heat(seed) < limits.entries || !free.has(seed)) continue;
-    free.delete(seed);
+  for (const seed of seeds.toSorted((a, b) => heat(b) - heat(a))) {
+    if (!free.delete(seed)) continue;
     const group = [seed];
-    let units = seed.spans.length;
+    /** How many of them are a group that is worth it. */
+    let worthwhile = 1;
+    let units = seed.spans.length, count = countOf(seed);
     const candidates = new Set(links.get(seed));
     while (candidates.size > 0) {
-      const next = [...candidates].reduce((best, each) => heat(each) > heat(best) ? each : best);
+      const next = hottestOf(candidates, heat);
       candidates.delete(next);
-      if (!free.has(next) || units + next.spans.length > limits.units) continue;
-      free.delete(next);
+      if (units + next.spans.length > limits.units || !free.delete(next)) continue;
       group.push(next);
       units += next.spans.length;
-      for (const link of links.get(next) ?? []) candidates.add(link);
+      count += countOf(next);
+      if (count >= units * limits.unitEntries) worthwhile = group.length;
+      for (const link of links.get(next) ?? []) if (free.has(link)) candidates.add(link);
     }
+    for (const left of group.splice(worthwhile)) free.add(left);
     if (group.length > 1) groups.push(group);
   }
   return groups;
 }
 
 const PAGE_MASK = 0xfff;
+
+/** The hottest, of equal ones the first, of some regions. */
+function hottestOf(fragments: ReadonlySet<Fragment>, heat: (fragment: Fragment) => number): Fragment {
+  let [hottest] = fragments, most = heat(hottest);
+  for (const fragment of fragments) {
+    const own = heat(fragment);
+    if (own > most) [hottest, most] = [fragment, own];
+  }
+  return hottest;
+}
 
 /** By region, those among `fragments` that it leads to directly, or that lead to it. */
 function linksOf(fragments: readonly Fragment[]): Map<Fragment, Set<Fragment>> {

@@ -101,6 +101,7 @@ function translatorOptions(dice: Dice): Readonly<Record<string, unknown>> {
     cacheKib: dice.pick([16, 64, undefined, undefined]),
     regroupSteps: dice.pick([0, 300, 3000]),
     regroupEntries: dice.pick([2, 8]),
+    regroupUnitEntries: dice.pick([0, 0, 4]),
     chaining: !dice.oneIn(12),
     ...(dice.oneIn(3) ? Object.fromEntries(forms) : {}),
   };

@@ -21,6 +21,7 @@ export interface TranslatorChoice {
   /** Defaults to the plugin's. */
   readonly regroupSteps?: number;
   readonly regroupEntries?: number;
+  readonly regroupUnitEntries?: number;
 }
 
 /** The state in which a case begins: registers, and code over the code pages. */

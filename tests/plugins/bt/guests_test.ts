@@ -31,7 +31,7 @@ const translators: readonly Options[] = [
   { threshold: 1, unitInstructions: 3 },
   { threshold: 0, regionUnits: 4, cacheKib: 16 },
   { threshold: 0, regionUnits: 1, chaining: false },
-  { threshold: 1, regionUnits: 3, regroupSteps: 2000, regroupEntries: 2 },
+  { threshold: 1, regionUnits: 3, regroupSteps: 2000, regroupEntries: 2, regroupUnitEntries: 1 },
 ];
 
 /** A state: the VM's steps and its hash. */

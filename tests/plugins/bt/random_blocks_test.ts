@@ -22,7 +22,10 @@ const choices: readonly TranslatorChoice[] = [
   { threshold: 0, unitInstructions: 12, regionUnits: 1, cacheKib: 1 },
   { threshold: 2, unitInstructions: 64, regionUnits: 250, cacheKib: 16384 },
   { threshold: 0, unitInstructions: 1, regionUnits: 16, cacheKib: 16384 },
-  { threshold: 1, unitInstructions: 3, regionUnits: 2, cacheKib: 16384, regroupSteps: 100, regroupEntries: 1 },
+  {
+    ...{ threshold: 1, unitInstructions: 3, regionUnits: 2, cacheKib: 16384 },
+    ...{ regroupSteps: 100, regroupEntries: 1, regroupUnitEntries: 0 },
+  },
   { threshold: 1000, unitInstructions: 12, regionUnits: 32, cacheKib: 16384 },
 ];
 
