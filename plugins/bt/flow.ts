@@ -44,11 +44,24 @@ export interface Graph {
 /** Finds the flow of a graph in which no way between two looks at the budget takes more than `mostSteps`. */
 export function findFlow(graph: Graph, mostSteps: number): Flow {
   const all = Array.from({ length: graph.count }, (_, unit) => unit);
-  const predecessors = all.map(() => 0);
-  for (const unit of all) for (const next of graph.successors(unit)) predecessors[next]++;
-  const checkpoints = new Set(all.filter(graph.isElastic).flatMap(graph.successors));
-  const components = structure(graph, new Set(all), new Set(), checkpoints, 0);
-  return { components, checkpoints, longest: longestWays(graph, components, checkpoints, mostSteps), predecessors };
+  const successors = all.map(graph.successors);
+  const predecessors = all.map((): number[] => []);
+  for (const unit of all) for (const next of successors[unit]) predecessors[next].push(unit);
+  const ranks = all.map((unit) => graph.count + unit);
+  for (const [rank, entry] of graph.entries.entries()) ranks[entry] = Math.min(ranks[entry], rank);
+  const edges: Edges = { ...graph, successors, predecessors, ranks };
+  const checkpoints = new Set(all.filter(graph.isElastic).flatMap((unit) => successors[unit]));
+  const components = structure(edges, all, new Set(), checkpoints, 0);
+  const longest = longestWays(edges, components, checkpoints, mostSteps);
+  return { components, checkpoints, longest, predecessors: predecessors.map(({ length }) => length) };
+}
+
+/** A graph with its edges at hand. */
+interface Edges extends Pick<Graph, "count" | "entries" | "steps" | "likeliestHead"> {
+  readonly successors: readonly (readonly number[])[];
+  readonly predecessors: readonly (readonly number[])[];
+  /** Entries come first, in their order, then the other units. */
+  readonly ranks: readonly number[];
 }
 
 /**
@@ -56,103 +69,90 @@ export function findFlow(graph: Graph, mostSteps: number): Flow {
  * it, do not count.
  */
 function structure(
-  graph: Graph,
-  part: ReadonlySet<number>,
+  edges: Edges,
+  part: readonly number[],
   closed: ReadonlySet<number>,
   checkpoints: Set<number>,
   first: number,
 ): Component[] {
-  return connectedComponents(graph, part, closed, first).map((members): Component => {
+  return connectedComponents(edges, part, closed, first).map((members): Component => {
     const [only] = members;
-    const isLoop = members.size > 1 || (!closed.has(only) && graph.successors(only).includes(only));
+    const isLoop = members.length > 1 || (!closed.has(only) && edges.successors[only].includes(only));
     if (!isLoop) return only;
-    const heads = headsOf(graph, members);
+    const inside = new Set(members);
+    const heads = headsOf(edges, inside);
     for (const head of heads) checkpoints.add(head);
-    const entered = graph.entries.filter((unit) => members.has(unit) && !heads.includes(unit));
+    const entered = edges.entries.filter((unit) => inside.has(unit) && !heads.includes(unit));
     return {
       heads,
       entered: [...heads.slice(1), ...entered],
-      body: structure(graph, members, new Set([...closed, ...heads]), checkpoints, heads[0]),
+      body: structure(edges, members, new Set([...closed, ...heads]), checkpoints, heads[0]),
     };
   });
 }
 
 /** Units of a loop to which edges lead from outside it; failing that, the likeliest. */
-function headsOf(graph: Graph, members: ReadonlySet<number>): number[] {
-  const heads = new Set<number>();
-  for (let unit = 0; unit < graph.count; unit++) {
-    if (members.has(unit)) continue;
-    for (const next of graph.successors(unit)) if (members.has(next)) heads.add(next);
-  }
-  if (heads.size > 0) return [...heads].toSorted((a, b) => a - b);
-  return [graph.likeliestHead([...members])];
+function headsOf({ predecessors, likeliestHead }: Edges, members: ReadonlySet<number>): number[] {
+  const heads = [...members].filter((unit) => predecessors[unit].some((from) => !members.has(from)));
+  return heads.length > 0 ? heads.toSorted((a, b) => a - b) : [likeliestHead([...members])];
 }
 
 /** Strongly connected components in topological order (Tarjan, 1972). */
 function connectedComponents(
-  graph: Graph,
-  part: ReadonlySet<number>,
+  { count, successors, ranks }: Edges,
+  part: readonly number[],
   closed: ReadonlySet<number>,
   first: number,
-): Set<number>[] {
-  const order = new Map<number, number>(), low = new Map<number, number>();
-  const stack: number[] = [], onStack = new Set<number>();
-  const found: Set<number>[] = [];
+): number[][] {
+  // By unit, its number in the order of visits. What edges do not count to, or has its component, has one that is never lower.
+  const order = new Int32Array(count).fill(DONE);
+  for (const unit of part) if (!closed.has(unit)) order[unit] = UNSEEN;
+  const stack: number[] = [], found: number[][] = [];
+  let visits = 0;
   const visit = (unit: number): number => {
-    let lowest = order.size;
-    order.set(unit, lowest);
+    const own = visits++;
+    let lowest = own;
+    if (order[unit] === UNSEEN) order[unit] = own;
     stack.push(unit);
-    onStack.add(unit);
-    for (const next of graph.successors(unit)) {
-      if (!part.has(next) || closed.has(next)) continue;
-      const known = order.get(next);
-      if (known === undefined) lowest = Math.min(lowest, visit(next));
-      else if (onStack.has(next)) lowest = Math.min(lowest, known);
+    for (const next of successors[unit]) {
+      const known = order[next];
+      lowest = Math.min(lowest, known === UNSEEN ? visit(next) : known);
     }
-    low.set(unit, lowest);
-    if (lowest === order.get(unit)) {
-      const members = new Set<number>();
-      for (let member = -1; member !== unit;) {
-        member = stack.pop() ?? unit;
-        onStack.delete(member);
-        members.add(member);
-      }
-      found.push(members);
-    }
-    return lowest;
+    if (lowest !== own) return lowest;
+    const members = stack.splice(stack.lastIndexOf(unit)).reverse();
+    for (const member of members) order[member] = DONE;
+    found.push(members);
+    return DONE;
   };
   // What is visited last comes first.
-  const roots = [...part].toSorted((a, b) => rank(graph, b) - rank(graph, a)).filter((unit) => unit !== first);
-  for (const unit of [...roots, first]) if (!order.has(unit)) visit(unit);
+  const roots = part.filter((unit) => unit !== first).toSorted((a, b) => ranks[b] - ranks[a]);
+  for (const unit of [...roots, first]) if (order[unit] === UNSEEN || closed.has(unit)) visit(unit);
   return found.reverse();
 }
 
-function rank(graph: Graph, unit: number): number {
-  const entry = graph.entries.indexOf(unit);
-  return entry < 0 ? graph.count + unit : entry;
-}
+const UNSEEN = -1, DONE = 0x7fffffff;
 
 /** Steps of the longest ways; adds checkpoints where one would take more than `most`. */
 function longestWays(
-  graph: Graph,
+  { count, successors, steps }: Edges,
   components: readonly Component[],
   checkpoints: Set<number>,
   most: number,
 ): number[] {
   const backwards = unitsOf(components).reverse();
-  const longest = new Array<number>(graph.count).fill(0);
+  const longest = new Array<number>(count).fill(0);
   for (let known = -1; known !== checkpoints.size;) {
     // A checkpoint that is added shortens ways that were measured before it: then all are measured again.
     known = checkpoints.size;
     for (const unit of backwards) {
-      const steps = graph.steps(unit);
+      const own = steps(unit);
       let ways = 0;
-      for (const next of graph.successors(unit)) {
+      for (const next of successors[unit]) {
         if (checkpoints.has(next)) continue;
-        if (steps + longest[next] > most) checkpoints.add(next);
+        if (own + longest[next] > most) checkpoints.add(next);
         else ways = Math.max(ways, longest[next]);
       }
-      longest[unit] = steps + ways;
+      longest[unit] = own + ways;
     }
   }
   return longest;

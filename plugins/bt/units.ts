@@ -261,17 +261,14 @@ function regionOf(
     },
     isElastic: (unit: number) => units[unit].instructions.some(({ instruction }) => isElastic(instruction)),
   });
-  const first = [0, ...[...returns].flatMap((offset) => indexOf.get(offset) ?? [])].filter(isFirst);
+  const first = [...new Set([0, ...[...returns].flatMap((offset) => indexOf.get(offset) ?? [])])];
   // After a turn's end the interpreter goes on until a head: heads are entries too, so that it does not go on for long.
-  const { checkpoints } = findFlow(graph(first), MOST_STEPS);
+  const flow = findFlow(graph(first), MOST_STEPS);
   // So are those of loops that control leaves on the way, by a call or an emulated instruction.
   const targets = units.flatMap(({ offset, taken }) =>
     taken !== undefined && taken <= offset ? indexOf.get(taken) ?? [] : []
   );
-  const entries = [...first, ...checkpoints, ...targets].filter(isFirst);
-  return { units, indexOf, entries, frames, flow: findFlow(graph(entries), MOST_STEPS) };
-}
-
-function isFirst<T>(value: T, index: number, all: readonly T[]): boolean {
-  return all.indexOf(value) === index;
+  const entries = [...new Set([...first, ...flow.checkpoints, ...targets])];
+  const isComplete = entries.length === first.length;
+  return { units, indexOf, entries, frames, flow: isComplete ? flow : findFlow(graph(entries), MOST_STEPS) };
 }
