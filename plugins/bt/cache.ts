@@ -5,6 +5,7 @@
 import { markLines, touchesLines } from "../x86/mod.ts";
 import type { ExitSites } from "./emit/exit_sites.ts";
 import * as L from "./layout.ts";
+import { PageEntries } from "./page_entries.ts";
 import { entryWord, SLOT_MASK } from "./runtime.ts";
 import type { TranslatorStatistics } from "./statistics.ts";
 import type { Region } from "./units.ts";
@@ -53,8 +54,7 @@ export interface Entry {
 /** The translations from one frame. */
 interface Page {
   readonly fragments: Set<Fragment>;
-  /** By offset and mode. */
-  readonly entries: Map<number, Entry>;
+  readonly entries: PageEntries<Entry>;
 }
 
 /** How much there is, for statistics and for tests of what must stay bounded. */
@@ -103,10 +103,9 @@ export class TranslationCache {
     return this.#fragments;
   }
 
-  /** The translation from a frame at an EIP in a mode; another one where the frame is mapped elsewhere by now. */
+  /** The translation from a frame at an EIP in a mode. */
   find(mpn: number, eip: number, mode: number): Entry | undefined {
-    const entry = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
-    return entry?.eip === eip ? entry : undefined;
+    return this.#pages.get(mpn)?.entries.get(eip, mode);
   }
 
   /** The regions that hold the instruction at a linear address; and the machine addresses at which each is entered. */
@@ -149,26 +148,22 @@ export class TranslationCache {
       return { fragment, eip: spans[index].eip, word: entryWord(slot, index, flow.longest[index]) };
     };
     const first = entryOf(0);
-    for (const index of indices) {
-      // The frame is mapped at another address by now: what was made for the other one goes.
-      const { mpn, eip } = spans[index];
-      const other = this.#pages.get(mpn)?.entries.get(keyOf(eip, mode));
-      if (other !== undefined && other.eip !== eip) this.forget(other.fragment);
-    }
     for (const { mpn } of spans) this.#page(mpn).fragments.add(fragment);
-    for (const index of indices) {
-      const { mpn, eip } = spans[index], { entries } = this.#page(mpn), key = keyOf(eip, mode);
-      if (index === 0) entries.set(key, first);
-      else if (!entries.has(key)) entries.set(key, entryOf(index));
-    }
     this.#fragments.add(fragment);
     this.#emittedBytes += fragment.emittedBytes;
+    for (const index of indices) {
+      const { mpn, eip } = spans[index], { entries } = this.#page(mpn);
+      if (index !== 0 && entries.get(eip, mode) !== undefined) continue;
+      const other = entries.add(index === 0 ? first : entryOf(index), mode);
+      // A region may itself have one frame at many pages.
+      if (other !== undefined && other.fragment !== fragment) this.#evict(other.fragment);
+    }
     return first;
   }
 
   #page(mpn: number): Page {
     let page = this.#pages.get(mpn);
-    if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new Map() });
+    if (page === undefined) this.#pages.set(mpn, page = { fragments: new Set(), entries: new PageEntries() });
     return page;
   }
 
@@ -203,8 +198,8 @@ export class TranslationCache {
     const { mode, slot, spans } = fragment;
     const words = this.words;
     for (const { mpn, eip } of spans) {
-      const page = this.#pages.get(mpn), key = keyOf(eip, mode);
-      if (page?.entries.get(key)?.fragment === fragment) page.entries.delete(key);
+      const page = this.#pages.get(mpn), entry = page?.entries.get(eip, mode);
+      if (entry?.fragment === fragment) page?.entries.delete(entry, mode);
       // A region is entered at its units alone, and a word lies where its address leads.
       for (const at of jumpCachePlaces(eip)) if ((words[at + 3] & SLOT_MASK) === slot) words.fill(NO_WORD, at, at + 4);
       page?.fragments.delete(fragment);
@@ -240,11 +235,12 @@ export class TranslationCache {
   }
 
   #evictOldest(): void {
-    for (const oldest of this.#fragments) {
-      this.forget(oldest);
-      this.statistics.evicted++;
-      return;
-    }
+    for (const oldest of this.#fragments) return this.#evict(oldest);
+  }
+
+  #evict(fragment: Fragment): void {
+    this.forget(fragment);
+    this.statistics.evicted++;
   }
 }
 
@@ -252,9 +248,4 @@ export class TranslationCache {
 function jumpCachePlaces(eip: number): readonly [number, number] {
   const index = L.jumpCacheIndex(eip), first = L.JUMP_CACHE >> 2;
   return [first + index * 4, first + (index ^ 1) * 4];
-}
-
-/** What tells the entries from one frame apart. */
-function keyOf(eip: number, mode: number): number {
-  return (eip & 0xfff) | (mode << 12);
 }

@@ -144,7 +144,10 @@ export const STATISTICS = {
   cachedRegions: ["regions", "in the translation cache now"],
   cachedBytes: ["bytes", "of modules in the translation cache now; `cacheKib` is their limit"],
   invalidated: ["regions", "discarded because their code was written to, or its frame taken"],
-  evicted: ["regions", "discarded because the translation cache was full"],
+  evicted: [
+    "regions",
+    "discarded because the translation cache was full, or their frame mapped at too many linear pages",
+  ],
   retranslated: [
     "regions",
     "forgotten because the form of one of their instructions, or what shares look-ups with it, changed",

@@ -11,6 +11,7 @@ import { ExitSites } from "../../../plugins/bt/emit/exit_sites.ts";
 import type { ExitSite } from "../../../plugins/bt/emit/exits.ts";
 import { Translator } from "../../../plugins/bt/engine.ts";
 import * as L from "../../../plugins/bt/layout.ts";
+import { MOST_ALIASES } from "../../../plugins/bt/page_entries.ts";
 import { TranslatorStatistics } from "../../../plugins/bt/statistics.ts";
 import { findRegion } from "../../../plugins/bt/units.ts";
 import { engine, interpreter } from "../../../plugins/x86/mod.ts";
@@ -99,15 +100,19 @@ Deno.test("a region that has gone leaves nothing that leads to it, and what shar
   assertEquals(cache.counts, { regions: 0, emittedBytes: 0, pages: 0, slots: 2, entries: 0 });
 });
 
-Deno.test("a region does not answer for its frame at another linear page, and gives way to one that is made there", () => {
-  const { cache, add, find } = emptyCache(10_000);
-  add(0, 100);
-  const elsewhere = LINEAR_PAGE + PAGE;
-  assertEquals(cache.find(FRAME, elsewhere, MODE), undefined);
+Deno.test("a region does not answer for its frame at another linear page, and gives way where there are too many", () => {
+  const { cache, statistics, add, find } = emptyCache(10_000);
+  const first = add(0, 100);
+  const elsewhere = (page: number) => LINEAR_PAGE + page * PAGE;
+  assertEquals(cache.find(FRAME, elsewhere(1), MODE), undefined);
   assertEquals(find(0, OTHER_MODE), undefined);
-  const entry = add(0, 100, { linearPage: elsewhere });
-  assertEquals([find(0), cache.find(FRAME, elsewhere, MODE)], [undefined, entry]);
-  assertEquals(cache.counts.regions, 1);
+  const second = add(0, 100, { linearPage: elsewhere(1) });
+  assertEquals([find(0), cache.find(FRAME, elsewhere(1), MODE)], [first, second]);
+  for (let page = 2; page < MOST_ALIASES; page++) add(0, 100, { linearPage: elsewhere(page) });
+  assertEquals([find(0), cache.counts.regions, statistics.evicted], [first, MOST_ALIASES, 0]);
+  add(0, 100, { linearPage: elsewhere(MOST_ALIASES) });
+  assertEquals([find(0), cache.counts.regions, statistics.evicted], [undefined, MOST_ALIASES, 1]);
+  assertEquals(cache.find(FRAME, elsewhere(1), MODE), second);
 });
 
 /** Regions of one instruction each at linear addresses, the frame of each the next one. */

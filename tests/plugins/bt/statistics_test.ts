@@ -153,7 +153,6 @@ Deno.test("what is in the cache now is what was made, less what was discarded", 
   const figures = published(host);
   const { regions, cachedRegions, invalidated, evicted, retranslated, cachedBytes, emittedBytes } = figures;
   assert(invalidated > 100);
-  // A region that gives way to one of another linear page is in neither count; this guest has one linear page a frame.
   assertEquals(cachedRegions, regions - invalidated - evicted - retranslated);
   assert(cachedBytes > 0 && cachedBytes <= 64 * 1024 && cachedBytes < emittedBytes);
   assertEquals(translatorOf(host).cache.counts.emittedBytes, cachedBytes);
