@@ -265,6 +265,7 @@ class RegionCompiler {
         f.end();
       }
       if (emit !== undefined) {
+        e.noteMove(instruction);
         emit(e, instruction);
         e.endInstruction();
       } else return this.#ending(unit, instruction, follows);

@@ -11,7 +11,7 @@ import { FlagEmitter } from "./flag_emitter.ts";
 import { ADAPTED_MISS, MISS } from "./imports.ts";
 import { BUDGET, REGISTERS } from "./locals.ts";
 import { type Run, type Runs, RunTracker } from "./run_tracker.ts";
-import { type Place, placeOf } from "./runs.ts";
+import { movedValueOf, type Place, placeOf } from "./runs.ts";
 
 /** In the sets of a region's registers, the XMM registers come after the general ones; they have eight. */
 export const XMM = 8;
@@ -73,9 +73,15 @@ export abstract class AccessEmitter extends FlagEmitter {
     this.f.set(REGISTERS + number);
   }
 
-  /** Says that the next value a register is set to is the one it has, plus `by`: what was looked up near it stays near. */
-  moves(number: number, by: number): void {
-    this.runs.moves(number, by);
+  /** Says that the next value a register is set to is the one that `from` has now, plus `by` (RunTracker.moves). */
+  moves(number: number, by: number, from?: number): void {
+    this.runs.moves(number, by, from);
+  }
+
+  /** Takes note of what the instruction that is about to be emitted does to the register which it sets. */
+  noteMove(instruction: Instruction): void {
+    const move = movedValueOf(instruction);
+    if (move !== undefined) this.moves(move.register, move.by, move.from);
   }
 
   /** Pushes a register of 8, 16 or 32 bits, zero-extended. */
@@ -178,7 +184,7 @@ export abstract class AccessEmitter extends FlagEmitter {
     const low = () => f.get(pair).op(Op.i32WrapI64);
     const high = () => f.get(pair).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64);
     f.tee(linear);
-    const below = run === undefined ? 0 : this.runs.aboveFirst(run);
+    const below = near === undefined || run === undefined ? 0 : this.runs.aboveFirst(run, near);
     let begin = linear;
     if (below > 0) f.constant(below).op(Op.i32Sub).tee(begin = this.temporary());
     f.constant(8).op(Op.i32ShrU).constant(L.DATA_BANK_BYTES - 16).op(Op.i32And);

@@ -5,7 +5,7 @@
 import type { Instruction } from "../../x86/mod.ts";
 import { EAX, EDX } from "../../x86/mod.ts";
 import { Op } from "../wasm.ts";
-import { ADD, aluOperation, AND, CMP, SUB } from "./alu.ts";
+import { aluOperation, AND, CMP, SUB } from "./alu.ts";
 import { atomicChoosers } from "./atomic.ts";
 import { bitChoosers } from "./bits.ts";
 import { flagChoosers } from "./flagops.ts";
@@ -43,11 +43,6 @@ const alu: Chooser = (instruction) => {
         operation === CMP,
       );
       return;
-    }
-    const register = registerOf(instruction, destination);
-    if (register >= 0 && bits === 32 && source[0] === "I") {
-      if (operation === ADD) e.moves(register, instruction.immediate);
-      else if (operation === SUB) e.moves(register, -instruction.immediate);
     }
     modify(
       e,

@@ -1,17 +1,25 @@
-// Which runs of accesses (runs.ts) there are where code is being emitted: what each register's value is called, by how much it has
-// moved, and what has been looked up by it. Says nothing of what is emitted.
+// Which runs of accesses (runs.ts) there are where code is being emitted: what value each register has, as a known distance from
+// one that has a name (value numbering), and what has been looked up by it. Says nothing of what is emitted.
 
 import { type Instruction, NO_REGISTER } from "../../x86/mod.ts";
 import { type Place, planRun } from "./runs.ts";
 
+/** A register's value: the name of one, which is never used again, and how far from it it is. */
+interface Value {
+  readonly name: number;
+  readonly distance: number;
+}
+
+/** The value of no register: 0. */
+const NOTHING: Value = { name: 0, distance: 0 };
+
 /** A run that later accesses of the unit may join. */
 export interface Run {
-  readonly place: Place;
-  /** Of its registers when it was looked up: what value they had, and how far the index had moved. */
-  readonly baseVersion: number;
-  readonly indexVersion: number;
-  readonly indexMoved: number;
-  /** What it covers, in bytes from what its registers' sum was when they were last written. */
+  /** Where it was looked up: the name of its base's value, and its index. */
+  readonly base: number;
+  readonly index: Value;
+  readonly scale: number;
+  /** What it covers, in bytes from the value that the base's name stands for. */
   readonly first: number;
   readonly end: number;
   readonly isWrite: boolean;
@@ -24,8 +32,7 @@ export interface Run {
 /** Which runs there are at a point of the code, and what they go by. */
 export interface Runs {
   readonly active: readonly Run[];
-  readonly versions: readonly number[];
-  readonly moved: readonly number[];
+  readonly values: readonly Value[];
 }
 
 type Foreseen = readonly { readonly instruction: Instruction }[];
@@ -33,13 +40,12 @@ type Foreseen = readonly { readonly instruction: Instruction }[];
 export class RunTracker {
   /** Those that accesses may join. */
   active: readonly Run[] = [];
-  /** By register: a number for the value it has, and by how many bytes that was moved since it had it. */
-  #versions: number[] = Array(NO_REGISTER + 1).fill(0);
-  #moved: number[] = Array(NO_REGISTER + 1).fill(0);
-  #lastVersion = 0;
-  /** The register whose next writing moves it, and by how much. */
+  /** By register. */
+  #values: Value[] = [];
+  #lastName = NOTHING.name;
+  /** The register whose next writing gives it a value that is known, and that. */
   #moving = NO_REGISTER;
-  #movedBy = 0;
+  #movesTo = NOTHING;
   /** The unit's instructions and those that are likely to follow, how many are its own, and blocks open outside of them. */
   #instructions: Foreseen = [];
   #own = 0;
@@ -48,7 +54,9 @@ export class RunTracker {
   readonly #addends: number[] = [];
 
   /** `newLocal` makes a local that lasts. */
-  constructor(readonly newLocal: () => number) {}
+  constructor(readonly newLocal: () => number) {
+    this.#values = this.#unknownValues();
+  }
 
   /**
    * Begins a unit: the instructions ahead, of which `own` are its own and the others follow where no other way leads; how many
@@ -59,14 +67,12 @@ export class RunTracker {
     this.#own = own;
     this.#depth = depth;
     this.active = from === undefined ? [] : copyOf(from.active);
-    if (from === undefined) return;
-    this.#versions = [...from.versions];
-    this.#moved = [...from.moved];
+    this.#values = from === undefined ? this.#unknownValues() : [...from.values];
   }
 
   /** The runs that there are here. */
   snapshot(): Runs {
-    return { active: copyOf(this.active), versions: [...this.#versions], moved: [...this.#moved] };
+    return { active: copyOf(this.active), values: [...this.#values] };
   }
 
   /** Forgets all runs: how addresses are translated may have changed. */
@@ -78,36 +84,33 @@ export class RunTracker {
     this.#moving = NO_REGISTER;
   }
 
-  /** Says that the next value a register is set to is the one it has, plus `by`: what was looked up near it stays near. */
-  moves(register: number, by: number): void {
+  /**
+   * Says that the next value a register is set to is the one that `from` has now, plus `by`: what was looked up near it stays
+   * near. NO_REGISTER has the value 0.
+   */
+  moves(register: number, by: number, from = register): void {
+    const { name, distance } = this.#values[from];
     this.#moving = register;
-    this.#movedBy = by;
+    this.#movesTo = { name, distance: distance + by };
   }
 
   /** Notes that a register is set. */
   noteWritten(register: number): void {
-    if (register === this.#moving) {
-      this.#moved[register] += this.#movedBy;
-      this.#moving = NO_REGISTER;
-      return;
-    }
-    this.#versions[register] = ++this.#lastVersion;
-    this.#moved[register] = 0;
+    this.#values[register] = register === this.#moving ? this.#movesTo : this.#newValue();
+    if (register === this.#moving) this.#moving = NO_REGISTER;
   }
 
-  /** How far above a run's first byte the access at its place lies, which has begun it. */
-  aboveFirst({ place, first }: Run): number {
+  /** How far above a run's first byte the access at a place lies. */
+  aboveFirst({ first }: Run, place: Place): number {
     return this.#offsetOf(place) - first;
   }
 
   /** The run that an access belongs to, which counts it. */
   join(place: Place, bytes: number, isWrite: boolean): Run | undefined {
-    const { base, index, scale } = place, offset = this.#offsetOf(place);
+    const offset = this.#offsetOf(place), { name } = this.#values[place.base], index = this.#values[place.index];
     const run = this.active.find((run) =>
-      run.place.base === base && run.place.index === index && run.place.scale === scale &&
-      run.baseVersion === this.#versions[base] && run.indexVersion === this.#versions[index] &&
-      run.indexMoved === this.#moved[index] &&
-      (run.isWrite || !isWrite) && offset >= run.first && offset + bytes <= run.end
+      run.base === name && run.index.name === index.name && run.index.distance === index.distance &&
+      run.scale === place.scale && (run.isWrite || !isWrite) && offset >= run.first && offset + bytes <= run.end
     );
     if (run !== undefined && --run.followers === 0) this.active = this.active.filter((each) => each !== run);
     return run;
@@ -119,17 +122,16 @@ export class RunTracker {
    */
   plan(place: Place, bytes: number, isWrite: boolean, incomplete: number, depth: number): Run | undefined {
     if (depth !== this.#depth) return undefined;
-    const { base, index } = place;
-    const plan = planRun(this.#instructions, this.#own - incomplete, place, bytes, isWrite);
+    const { name, distance } = this.#values[place.base];
+    const from = this.#values.map((value) => value.name === name ? value.distance - distance : undefined);
+    const plan = planRun(this.#instructions, this.#own - incomplete, { place, bytes, isWrite }, from);
     if (plan === undefined) return undefined;
-    const moved = this.#moved[base];
     return {
-      place,
-      baseVersion: this.#versions[base],
-      indexVersion: this.#versions[index],
-      indexMoved: this.#moved[index],
-      first: plan.first + moved,
-      end: plan.end + moved,
+      base: name,
+      index: this.#values[place.index],
+      scale: place.scale,
+      first: plan.first + distance,
+      end: plan.end + distance,
       isWrite: plan.isWrite,
       addend: this.#freeAddend(),
       followers: plan.followers,
@@ -148,9 +150,17 @@ export class RunTracker {
     return free;
   }
 
-  /** Bytes from what a place's registers' sum was when they were last written. */
+  /** Bytes from the value that the name of a place's base stands for. */
   #offsetOf({ base, displacement }: Place): number {
-    return displacement + this.#moved[base];
+    return displacement + this.#values[base].distance;
+  }
+
+  #newValue(): Value {
+    return { name: ++this.#lastName, distance: 0 };
+  }
+
+  #unknownValues(): Value[] {
+    return [...Array.from({ length: NO_REGISTER }, () => this.#newValue()), NOTHING];
   }
 }
 

@@ -60,7 +60,7 @@ function popMemory(e: Emitter, instruction: Instruction): void {
   const { f } = e;
   const value = e.temporary();
   f.get(e.register(ESP));
-  e.translate(32, false);
+  e.translate(32, false, stackPlace(0));
   e.load(32);
   f.set(value);
   e.pushAddress(instruction);
@@ -69,6 +69,7 @@ function popMemory(e: Emitter, instruction: Instruction): void {
   f.get(value);
   e.store(32);
   f.get(e.register(ESP)).constant(4).op(Op.i32Add);
+  e.moves(ESP, 4);
   e.setRegister(ESP);
 }
 
@@ -80,6 +81,7 @@ const leave: Chooser = (instruction) => {
     f.get(e.register(EBP)).tee(frame);
     e.translate(32, false, { base: EBP, index: NO_REGISTER, scale: 0, displacement: 0 });
     e.load(32);
+    e.moves(ESP, 4, EBP);
     e.setRegister(EBP);
     f.get(frame).constant(4).op(Op.i32Add);
     e.setRegister(ESP);

@@ -2,8 +2,8 @@
 // interpreter: across pages, into pages without the rights, with registers that change in between, and over code.
 
 import { assert, assertEquals } from "@std/assert";
-import { EBX } from "../../../plugins/x86/mod.ts";
-import { planRun, stackPlace } from "../../../plugins/bt/emit/runs.ts";
+import { EBX, NO_REGISTER } from "../../../plugins/x86/mod.ts";
+import { type Place, planRun, stackPlace } from "../../../plugins/bt/emit/runs.ts";
 import { MOST_VAIN } from "../../../plugins/bt/vain_runs.ts";
 import { decode } from "../../../plugins/x86/mod.ts";
 import { runInStep, type Start, type TranslatorChoice } from "./arena.ts";
@@ -130,6 +130,39 @@ const programs: readonly { readonly what: string; readonly code: readonly number
     ],
   },
   {
+    what: "registers that are given one another's values, and constants",
+    // LEA ESI, [EBX + 8]; INC ESI; MOV EDI, ESI; ADD EDX, [EDI]; DEC EDI; MOV [EDI], EDX; MOV ESI, DATA + 16; ADD EDX, [ESI];
+    // ADD EDX, [DATA + 12]; MOV EBX, [EBX]; ADD EDX, [ESI - 4]; LEA ESI, [ESI + ECX * 4]; MOV [ESI - 4], EDX
+    code: [
+      ...[...setEbx(L.DATA), ...load(4), 0x8d, 0x73, 8, 0x46, 0x89, 0xf7, 0x03, 0x17, 0x4f, 0x89, 0x17, ...load(8)],
+      ...[0xbe, ...word(L.DATA + 16), 0x03, 0x16, 0x03, 0x15, ...word(L.DATA + 12), 0x8b, 0x1b, 0x03, 0x56, 0xfc],
+      ...[0x8d, 0x34, 0x8e, 0x89, 0x56, 0xfc],
+    ],
+  },
+  {
+    what: "parts of registers, and registers exchanged, in between",
+    // MOV ESI, EBX; MOV SI, 5008h; ADD EDX, [ESI]; XCHG ESI, EBX; ADD EDX, [EBX + 4]; INC BL; ADD EDX, [EBX]; DEC BX; ADD EDX, [EBX]
+    code: [
+      ...[...setEbx(L.DATA), ...load(4), 0x89, 0xde, 0x66, 0xbe, 0x08, 0x50, 0x03, 0x16, 0x87, 0xde, ...add(4)],
+      ...[0xfe, 0xc3, ...add(0), 0x66, 0x4b, ...add(0), ...store(8)],
+    ],
+  },
+  {
+    what: "a frame whose pointer differs by the way that a unit is come to",
+    // MOV EBP, ESP; TEST CL, 1; JE +3; LEA EBP, [ESP - 16]; MOV EAX, [ESP - 4]; MOV [EBP - 8], EAX; ADD EDX, [EBP - 4]
+    code: [
+      ...[0x89, 0xe5, 0xf6, 0xc1, 1, 0x74, 4, 0x8d, 0x6c, 0x24, 0xf0, 0x8b, 0x44, 0x24, 0xfc, 0x89, 0x45, 0xf8],
+      ...[0x03, 0x55, 0xfc],
+    ],
+  },
+  {
+    what: "POP into memory by ESP, and LEAVE from a frame made by hand",
+    // PUSH EAX; PUSH EBX; POP [ESP]; LEA EBP, [ESP]; PUSH ECX; LEAVE; ADD EDX, [ESP - 4]; ADD EDX, [ESP - 8]
+    code: [
+      ...[0x50, 0x53, 0x8f, 0x04, 0x24, 0x8d, 0x2c, 0x24, 0x51, 0xc9, 0x03, 0x54, 0x24, 0xfc, 0x03, 0x54, 0x24, 0xf8],
+    ],
+  },
+  {
     what: "a call and what it returns to",
     // CALL +0; POP EDI; PUSH EDX; POP EDX
     code: [0x50, 0xe8, 0, 0, 0, 0, 0x5f, 0x52, 0x5a, 0x58],
@@ -168,24 +201,40 @@ function instructionsOf(bytes: readonly number[]) {
   return found;
 }
 
+/** The run that an access begins, where nothing is known of other registers than its base. */
+function planned(code: readonly number[], at: number, place: Place, bytes: number, isWrite: boolean) {
+  const from = Array.from({ length: NO_REGISTER + 1 }, (_, register) => register === place.base ? 0 : undefined);
+  return planRun(instructionsOf(code), at, { place, bytes, isWrite }, from);
+}
+
+/** A word at [EBX + d]. */
+const byEbx = (displacement: number): Place => ({ base: EBX, index: NO_REGISTER, scale: 0, displacement });
+
 Deno.test("the pushes of a prologue are one run, for stores, and reach as far as room for locals does not", () => {
   // The four pushes, SUB ESP, 0x200, then a store to [ESP].
-  const unit = instructionsOf([...PUSH4, 0x81, 0xec, ...word(0x200), 0x89, 0x04, 0x24]);
-  assertEquals(planRun(unit, 0, stackPlace(-4), 4, true), { first: -16, end: 0, followers: 3, isWrite: true });
+  const code = [...PUSH4, 0x81, 0xec, ...word(0x200), 0x89, 0x04, 0x24];
+  assertEquals(planned(code, 0, stackPlace(-4), 4, true), { first: -16, end: 0, followers: 3, isWrite: true });
 });
 
 Deno.test("a run ends where its register is written, and nothing is foreseen for one that stands alone", () => {
   // Two loads, MOV EBX, and a load from what is another address.
-  const unit = instructionsOf([...load(4), ...load(8), ...setEbx(0), ...load(12)]);
-  const place = { base: EBX, index: 8, scale: 0, displacement: 4 };
-  assertEquals(planRun(unit, 0, place, 4, false), { first: 4, end: 12, followers: 1, isWrite: false });
-  assertEquals(planRun(unit, 1, { ...place, displacement: 8 }, 4, false), undefined);
+  const code = [...load(4), ...load(8), ...setEbx(0), ...load(12)];
+  assertEquals(planned(code, 0, byEbx(4), 4, false), { first: 4, end: 12, followers: 1, isWrite: false });
+  assertEquals(planned(code, 1, byEbx(8), 4, false), undefined);
 });
 
 Deno.test("stores join a run of loads on the stack alone", () => {
-  const byStack = instructionsOf([0x58, 0x50]), byRegister = instructionsOf([...load(4), ...store(4)]);
-  assertEquals(planRun(byStack, 0, stackPlace(0), 4, false)?.isWrite, true);
-  assertEquals(planRun(byRegister, 0, { base: EBX, index: 8, scale: 0, displacement: 4 }, 4, false), undefined);
+  assertEquals(planned([0x58, 0x50], 0, stackPlace(0), 4, false)?.isWrite, true);
+  assertEquals(planned([...load(4), ...store(4)], 0, byEbx(4), 4, false), undefined);
+});
+
+Deno.test("a run goes on by registers that are given its base, plus what is known", () => {
+  // PUSH EBP; MOV EBP, ESP; SUB ESP, 24; MOV EAX, [EBP - 12]; MOV EAX, [EBP + 8]; LEAVE; PUSH EDI
+  const frame = [0x55, 0x89, 0xe5, 0x83, 0xec, 24, 0x8b, 0x45, 0xf4, 0x8b, 0x45, 8, 0xc9, 0x57];
+  assertEquals(planned(frame, 0, stackPlace(-4), 4, true), { first: -16, end: 8, followers: 4, isWrite: true });
+  // MOV EAX, [EBX + 4]; LEA ESI, [EBX + 8]; INC ESI; MOV EDI, ESI; MOV EAX, [EDI]; DEC EDI; MOV EAX, [EDI]
+  const moved = [...load(4), 0x8d, 0x73, 8, 0x46, 0x89, 0xf7, 0x8b, 0x07, 0x4f, 0x8b, 0x07];
+  assertEquals(planned(moved, 0, byEbx(4), 4, false), { first: 4, end: 13, followers: 2, isWrite: false });
 });
 
 Deno.test("an instruction whose run never lies in one page comes to stand alone, and is interpreted no more", () => {
