@@ -24,7 +24,8 @@ export * as symbols from "./plugins/symbols/mod.ts";
 export * as trace from "./plugins/trace/mod.ts";
 export * as debugging from "./plugins/debugger/mod.ts";
 export * from "./cli/machine.ts";
-export { builtinPlugins, choosePlugins, loadPlugin, type PluginChoice } from "./cli/catalogue.ts";
+export { builtinPlugins, choosePlugins, type PluginChoice } from "./cli/catalogue.ts";
+export { loadPlugin } from "./cli/plugin_files.ts";
 export { restoreVm, saveVm, type SealedVm } from "./cli/saved_state.ts";
 export { makeReport, type RunReport, type VmMemoryReport, type VmReport } from "./cli/report.ts";
 

@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import process from "node:process";
-import { DEFAULT_CPU_MHZ, DEFAULT_SHARES, DEFAULT_VM_MIB } from "../cli/config.ts";
+import { DEFAULT_CPU_MHZ, DEFAULT_SHARES, DEFAULT_VM_MIB } from "../cli/defaults.ts";
 import { addVm, createHost } from "../cli/machine.ts";
 import { definePlugin, type Host, type SavedVm, type Vm, vmCheckpoint } from "../core/mod.ts";
 import * as boot from "../plugins/boot/mod.ts";

@@ -1,7 +1,6 @@
-// The plugins that come with Ballast, and how a list of names and paths becomes plugins. Base plugins are always loaded;
+// The plugins that come with Ballast, and how a list of names becomes plugins. Base plugins are always loaded;
 // enhanced ones unless others are named; policies only when named.
 
-import { toFileUrl } from "@std/path";
 import { type EventToken, InputError, type Plugin, type PluginUse, unknownName } from "../core/mod.ts";
 import * as core from "../core/mod.ts";
 import * as adaptiveBt from "../plugins/adaptive-bt/mod.ts";
@@ -29,7 +28,6 @@ import * as virtio from "../plugins/virtio/mod.ts";
 import * as virtioBlock from "../plugins/virtio-block/mod.ts";
 import * as virtioConsole from "../plugins/virtio-console/mod.ts";
 import * as x86 from "../plugins/x86/mod.ts";
-import { userPath } from "./files.ts";
 
 /** A module of a plugin: the plugin, and the tokens it exports. */
 interface PluginModule {
@@ -74,7 +72,7 @@ export type PluginChoice =
 
 /**
  * The plugins of a host: base, and those chosen (undefined: every enhanced one), less those left out, with options added
- * by plugin name. Names are of plugins that come with Ballast; load files with `loadPlugin` first.
+ * by plugin name. Names are of plugins that come with Ballast; load files with `loadPlugin` (plugin_files.ts) first.
  */
 export function choosePlugins(
   chosen: readonly PluginChoice[] | undefined,
@@ -120,48 +118,4 @@ export function asUse(choice: PluginChoice): PluginUse {
     return { plugin, options: choice.options };
   }
   return "plugin" in choice ? choice : { plugin: choice };
-}
-
-/** Whether a plugin's name is the path of a file. */
-export function isPluginPath(name: string): boolean {
-  return /[/\\]|\.[cm]?[jt]s$/.test(name);
-}
-
-/** Imports a plugin from a file, relative to `folder`: its default export. */
-export async function loadPlugin(path: string, folder?: string): Promise<Plugin> {
-  const file = userPath(path, folder);
-  let module: Record<string, unknown>;
-  try {
-    module = await import(toFileUrl(file).href);
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new InputError(`plugin ${path} cannot be loaded: ${reason.split("\n")[0]}`, { cause });
-  }
-  const plugin = module.default;
-  if (!isPlugin(plugin)) {
-    throw new InputError(`plugin ${path} has no default export made by definePlugin({ name, setup, ... })`);
-  }
-  loadedFiles.set(toFileUrl(file).href, plugin.name);
-  return plugin;
-}
-
-/** Files that plugins were loaded from, with the plugins' names. */
-const loadedFiles = new Map<string, string>();
-const builtinFolder = new URL("../plugins/", import.meta.url).href;
-
-/** The plugin in whose files an error arose, by its stack; undefined where it is none's, or nobody's can be told. */
-export function pluginAtFault(error: unknown): string | undefined {
-  for (const line of (error instanceof Error ? error.stack ?? "" : "").split("\n")) {
-    const url = /file:\/\/[^\s()]*?(?=:\d+:\d+)/.exec(line)?.[0];
-    if (url === undefined) continue;
-    const name = loadedFiles.get(url);
-    if (name !== undefined) return name;
-    if (url.startsWith(builtinFolder)) return url.slice(builtinFolder.length).split("/")[0];
-  }
-  return undefined;
-}
-
-function isPlugin(value: unknown): value is Plugin {
-  return typeof value === "object" && value !== null && "name" in value && typeof value.name === "string" &&
-    "setup" in value && typeof value.setup === "function";
 }

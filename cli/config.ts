@@ -1,14 +1,7 @@
 // The configuration of a run: its schema, the JSON file it is read from, and errors that say where in the file.
 
 import { InputError, nearest, z } from "../core/mod.ts";
-
-export const DEFAULT_SEED = 1;
-/** Steps per microsecond of guest time. */
-export const DEFAULT_CPU_MHZ = 100;
-export const DEFAULT_SHARES = 1000;
-export const DEFAULT_VM_MIB = 128;
-/** One WebAssembly memory. */
-export const MOST_HOST_MIB = 4096;
+import { DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES, MOST_HOST_MIB } from "./defaults.ts";
 
 const pluginSchema = z.union([
   z.string().describe("a plugin's name, or the path of its file"),

@@ -22,11 +22,12 @@ import {
   resultText,
   runExperiment,
 } from "../bench/experiments/mod.ts";
-import { findBuiltin, isPluginPath, loadPlugin } from "./catalogue.ts";
-import { DEFAULT_SEED } from "./config.ts";
+import { findBuiltin } from "./catalogue.ts";
+import { DEFAULT_SEED } from "./defaults.ts";
 import { DEFAULT_OUT } from "./experiment_commands.ts";
 import { readUserFile, userPath, writeUserFile } from "./files.ts";
 import { type Given, table } from "./options.ts";
+import { isPluginPath, loadPlugin } from "./plugin_files.ts";
 import { jsonOrText, readSets } from "./run.ts";
 import { Status, writeStderr } from "./session.ts";
 

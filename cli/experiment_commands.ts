@@ -1,6 +1,6 @@
 // What the commands about experiments take. What they do is loaded when one of them is given: see experiment.ts.
 
-import { DEFAULT_SEED } from "./config.ts";
+import { DEFAULT_SEED } from "./defaults.ts";
 import type { CommandSpec } from "./options.ts";
 
 /** Where results go, in a folder for each experiment. */

@@ -5,7 +5,8 @@ import { type Host, InputError, type PluginUse, unknownName } from "../core/mod.
 import * as console from "../plugins/console/mod.ts";
 import * as debug from "../plugins/debugger/mod.ts";
 import * as x86 from "../plugins/x86/mod.ts";
-import { builtinPlugins, isPluginPath, loadPlugin } from "./catalogue.ts";
+import { builtinPlugins } from "./catalogue.ts";
+import { isPluginPath, loadPlugin } from "./plugin_files.ts";
 import { Status, writeStderr } from "./session.ts";
 
 interface LockstepOptions {

@@ -5,7 +5,7 @@ import { findGuest, type GuestImage, type GuestOptionValues, guests } from "../g
 import * as boot from "../plugins/boot/mod.ts";
 import * as symbols from "../plugins/symbols/mod.ts";
 import { choosePlugins, type PluginChoice } from "./catalogue.ts";
-import { DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES, DEFAULT_VM_MIB, MOST_HOST_MIB } from "./config.ts";
+import { DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES, DEFAULT_VM_MIB, MOST_HOST_MIB } from "./defaults.ts";
 
 /** Longest turn of a VM. */
 const DEFAULT_QUANTUM_NS = 10e6;

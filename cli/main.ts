@@ -1,7 +1,7 @@
 // The command line: finds the command, prints help, and turns errors into one line and an exit status.
 
 import { InputError, ListenerError, unknownName } from "../core/mod.ts";
-import { pluginAtFault } from "./catalogue.ts";
+import { pluginAtFault } from "./plugin_files.ts";
 import { compareCommand, experimentCommand, experimentsCommand } from "./experiment_commands.ts";
 import { inspect, inspectCommand } from "./inspect.ts";
 import { guestsCommand, listGuests, listPlugins, pluginsCommand } from "./lists.ts";

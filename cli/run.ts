@@ -3,21 +3,14 @@
 import { dirname } from "@std/path";
 import { InputError, type PluginUse, unknownName, z } from "../core/mod.ts";
 import { findGuest, type GuestOptionValues } from "../guests/mod.ts";
-import { asUse, choosePlugins, isPluginPath, loadPlugin, type PluginChoice } from "./catalogue.ts";
-import {
-  type Config,
-  configJsonSchema,
-  DEFAULT_CPU_MHZ,
-  DEFAULT_SEED,
-  MOST_HOST_MIB,
-  parseConfig,
-  readConfig,
-  type VmSpec,
-} from "./config.ts";
+import { asUse, choosePlugins, type PluginChoice } from "./catalogue.ts";
+import { type Config, configJsonSchema, parseConfig, readConfig, type VmSpec } from "./config.ts";
+import { DEFAULT_CPU_MHZ, DEFAULT_SEED, MOST_HOST_MIB } from "./defaults.ts";
 import { debuggingOptions, debuggingPlugins, DebuggingTools, readDebugging } from "./debugging.ts";
 import { callerFolder, expectWritable, readUserFile, userPath } from "./files.ts";
 import { addVm, createHost, defaultHostMib, type GuestChoice, type VmOptions } from "./machine.ts";
 import { runLockstep } from "./lockstep.ts";
+import { isPluginPath, loadPlugin } from "./plugin_files.ts";
 import type { CommandSpec, Given, OptionSpec } from "./options.ts";
 import { runSession, writeStderr } from "./session.ts";
 import * as console from "../plugins/console/mod.ts";

@@ -46,6 +46,16 @@ Deno.test("every file that is imported is there", () => {
   assertEquals(missing, []);
 });
 
+Deno.test("programs that make hosts load nothing but what is ours and zod, and no schema of configurations", () => {
+  const reached = new Set(["cli/machine.ts"]), bare = new Set<string>();
+  for (const from of reached) {
+    for (const { to, isBare } of arrowsOf(from, sources.get(from) ?? "")) (isBare ? bare : reached).add(to);
+  }
+  assertEquals([...bare], ["zod"]);
+  assertEquals(reached.has("cli/config.ts"), false);
+  assertGreater(reached.size, 200);
+});
+
 const planted: [from: string, specifier: string, allowed: boolean][] = [
   ["core/bus.ts", "./token.ts", true],
   ["core/plugin.ts", "zod", true],

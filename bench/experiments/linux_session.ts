@@ -5,7 +5,7 @@
 import process from "node:process";
 import { fromFileUrl } from "@std/path";
 import { asUse, type PluginChoice } from "../../cli/catalogue.ts";
-import { DEFAULT_CPU_MHZ, DEFAULT_SHARES } from "../../cli/config.ts";
+import { DEFAULT_CPU_MHZ, DEFAULT_SHARES } from "../../cli/defaults.ts";
 import { addVm, createHost } from "../../cli/machine.ts";
 import { definePlugin, type Host, InputError, type SavedVm, type Vm, vmCheckpoint } from "../../core/mod.ts";
 import { defaultAppend, LinuxUnavailable, prepareLinux } from "../../guests/linux/mod.ts";

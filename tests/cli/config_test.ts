@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputError } from "../../core/mod.ts";
-import { configJsonSchema, DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES, readConfig } from "../../cli/config.ts";
+import { configJsonSchema, readConfig } from "../../cli/config.ts";
+import { DEFAULT_CPU_MHZ, DEFAULT_SEED, DEFAULT_SHARES } from "../../cli/defaults.ts";
 
 Deno.test("a configuration gets its defaults", () => {
   const config = readConfig('{"vms": [{"guest": "hello"}]}', "c.json");

@@ -1,7 +1,7 @@
 // What people and files give the host: instruction bytes, configurations, command lines, kernels, saved states, gdb's packets.
 // Whatever they hold, it is taken, or refused in one line (InputError); nothing else is thrown.
 
-import { isPluginPath } from "../../cli/catalogue.ts";
+import { isPluginPath } from "../../cli/plugin_files.ts";
 import { addVm, createHost, type GuestChoice } from "../../cli/machine.ts";
 import { parseConfig, readConfig } from "../../cli/config.ts";
 import { parseGiven } from "../../cli/options.ts";

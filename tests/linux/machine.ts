@@ -3,7 +3,7 @@
 
 import type { PluginChoice } from "../../cli/catalogue.ts";
 import { addVm, createHost, type VmOptions } from "../../cli/machine.ts";
-import { DEFAULT_CPU_MHZ, DEFAULT_SHARES, DEFAULT_VM_MIB } from "../../cli/config.ts";
+import { DEFAULT_CPU_MHZ, DEFAULT_SHARES, DEFAULT_VM_MIB } from "../../cli/defaults.ts";
 import { definePlugin, type Host, type SavedVm, type Vm, vmCheckpoint } from "../../core/mod.ts";
 import { defaultAppend, picOnlyAppend, type PreparedLinux } from "../../guests/linux/mod.ts";
 import * as console from "../../plugins/console/mod.ts";

@@ -3,7 +3,7 @@
 import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { DEFAULT_VM_MIB } from "../../cli/config.ts";
+import { DEFAULT_VM_MIB } from "../../cli/defaults.ts";
 import * as memory from "../../plugins/memory/mod.ts";
 import * as x86 from "../../plugins/x86/mod.ts";
 import { readCpio } from "../guests/linux/cpio_reader.ts";

@@ -1,7 +1,7 @@
 // Many Linux guests in half the memory they were promised, each keeping most of it full of values that it checks over and
 // over. They start as copies of one machine that stands at its shell, and are told at its console what to run.
 
-import { DEFAULT_SHARES, DEFAULT_VM_MIB } from "../../cli/config.ts";
+import { DEFAULT_SHARES, DEFAULT_VM_MIB } from "../../cli/defaults.ts";
 import { createHost } from "../../cli/machine.ts";
 import type { PluginChoice } from "../../cli/catalogue.ts";
 import { definePlugin, type Host, type SavedVm, type Vm } from "../../core/mod.ts";

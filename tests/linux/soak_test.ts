@@ -2,7 +2,7 @@
 // nobody below its minimum, an audit at every change of state, and an end. Again with a swap disk that fails on the way.
 
 import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
-import { DEFAULT_VM_MIB } from "../../cli/config.ts";
+import { DEFAULT_VM_MIB } from "../../cli/defaults.ts";
 import type { SavedVm } from "../../core/mod.ts";
 import { prepareLinux } from "../../guests/linux/mod.ts";
 import balloon from "../../plugins/balloon/mod.ts";
