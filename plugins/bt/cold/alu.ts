@@ -16,10 +16,10 @@ export const SHIFT_16 = 16, BYTE_SHIFT = 24;
 export class Alu {
   constructor(readonly cold: ColdInterpreter) {}
 
-  /** The operation in `operation` on `left` and `right`; its result goes to the place `target`. */
+  /** The operation in `operation` on `left` and `right`: its result, in `value`, is to be put to its place. */
   emit(): void {
     const { cold } = this, f = cold.body;
-    const { operation, left, right, value, narrow, target } = cold.v;
+    const { operation, left, right, value, narrow } = cold.v;
     const flags = f.block();
     const subtraction = f.block(), addition = f.block(), logic = f.block(), step = f.block();
     const labels = [0, 1, 2, 3, 4, 5, 6, 7, 8].map(() => f.block()).reverse();
@@ -62,6 +62,12 @@ export class Alu {
     cold.setState(S.FLAG_RESULT, () => f.get(value).get(narrow).op(Op.i32Shl).get(narrow).op(Op.i32ShrS));
     f.get(operation).constant(CMP).op(Op.i32Eq).get(operation).constant(TEST).op(Op.i32Eq).op(Op.i32Or);
     f.brIf(cold.labels.done);
+  }
+
+  /** Puts the result, `value`, to its place, `target`. */
+  put(): void {
+    const { cold } = this, f = cold.body;
+    const { value, narrow, target } = cold.v;
     f.get(narrow).op(Op.i32Eqz).if();
     f.get(target).get(value).memory(Access.i32Store, MACHINE, 0);
     f.else();

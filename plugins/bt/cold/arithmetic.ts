@@ -6,22 +6,19 @@ import { Access, MACHINE, Op } from "../wasm.ts";
 import { AUX_AF, AUX_CF_OF, AUX_CF_XOR_OF } from "./alu.ts";
 import type { ColdInterpreter } from "./interpreter.ts";
 
+export type Arithmetic = ReturnType<typeof arithmetic>;
+
 const S_AUX = S.FLAG_AUX * 4, S_RESULT = S.FLAG_RESULT * 4;
 
 /** Each emits its code; those that have the last word of an instruction end by going to the label `done`. */
 export function arithmetic(cold: ColdInterpreter) {
   const f = cold.body, { v, labels } = cold;
-  const { opcode, reg, place, operation, left, right, value, other } = v;
+  const { opcode, reg, place, operation, left, right, narrow, value, other } = v;
   const done = () => f.br(labels.done);
   const loadPlace = () => f.get(place).memory(Access.i32Load, MACHINE, 0);
   const aux = () => cold.word(S_AUX), result = () => cold.word(S_RESULT);
   const setAux = (push: () => void) => cold.setState(S.FLAG_AUX, push);
   const setResult = (push: () => void) => cold.setState(S.FLAG_RESULT, push);
-  const bit31 = (push: () => void) => {
-    push();
-    f.constant(31).op(Op.i32Shl);
-  };
-
   // Each pushes a status flag as 0 or 1.
   const sign = () => {
     result().constant(31).op(Op.i32ShrU);
@@ -129,71 +126,78 @@ export function arithmetic(cold: ColdInterpreter) {
     done();
   };
 
-  /** Shifts and rotations by the count on the stack, from 0 to 31. */
+  /** Shifts and rotations of an operand of 32 bits less `narrow` by the count on the stack, from 0 to 31. */
   const shift = () => {
-    const count = other;
+    const count = other, carryOut = right;
+    const width = () => f.constant(32).get(narrow).op(Op.i32Sub);
     f.constant(31).op(Op.i32And).tee(count).op(Op.i32Eqz).brIf(labels.done);
-    loadPlace().set(left);
-    const bitOf = (push: () => void) => {
-      push();
-      f.constant(1).op(Op.i32And);
+    loadPlace().constant(-1).get(narrow).op(Op.i32ShrU).op(Op.i32And).set(left);
+    /** Pushes a bit of the result, counted from its sign down. */
+    const bitBelowSign = (distance: number) => {
+      f.get(value).constant(31 - distance).get(narrow).op(Op.i32Sub).op(Op.i32ShrU).constant(1).op(Op.i32And);
     };
-    const carryOf = (pushCount: () => void, opcodeOf: number) => {
-      bitOf(() => {
-        f.get(left);
-        pushCount();
-        f.op(opcodeOf);
-      });
-      f.set(right);
+    const top = () => bitBelowSign(0), second = () => bitBelowSign(1);
+    /** FLAG_AUX of CF in `carryOut` and what `cfXorOf` pushes, 0 or 1. */
+    const carries = (cfXorOf: () => void) => {
+      f.get(carryOut).constant(31).op(Op.i32Shl);
+      cfXorOf();
+      f.constant(30).op(Op.i32Shl).op(Op.i32Or);
     };
-    const lastOut = () => f.get(count).constant(1).op(Op.i32Sub);
-    /** FLAG_AUX from CF in `right` and what `cfXorOf` pushes, 0 or 1. */
     const shifted = (cfXorOf: () => void) => {
       setAux(() => {
-        bit31(() => f.get(right));
-        cfXorOf();
-        f.constant(30).op(Op.i32Shl).op(Op.i32Or).constant(AUX_AF).op(Op.i32Or);
+        carries(cfXorOf);
+        f.constant(AUX_AF).op(Op.i32Or);
       });
-      setResult(() => f.get(value));
+      setResult(() => f.get(value).get(narrow).op(Op.i32Shl).get(narrow).op(Op.i32ShrS));
     };
     const rotated = (cf: () => void, cfXorOf: () => void) => {
+      cf();
+      f.set(carryOut);
       setAux(() => {
-        aux().constant(~AUX_CF_OF).op(Op.i32And);
-        bit31(cf);
-        f.op(Op.i32Or);
-        cfXorOf();
-        f.constant(30).op(Op.i32Shl).op(Op.i32Or);
+        carries(cfXorOf);
+        aux().constant(~AUX_CF_OF).op(Op.i32And).op(Op.i32Or);
       });
     };
-    const top = () => f.get(value).constant(31).op(Op.i32ShrU);
-    const second = () => bitOf(() => f.get(value).constant(30).op(Op.i32ShrU));
-    const by = (opcodeOf: number) => f.get(left).get(count).op(opcodeOf).set(value);
+    /** The last bit that a shift to the right of what is on the stack has moved out. */
+    const lastOut = (shiftOp: number) => {
+      f.get(count).constant(1).op(Op.i32Sub).op(shiftOp).constant(1).op(Op.i32And).set(carryOut);
+    };
+    /** Rotates by the count, modulo the width: one way and, by what is left of the width, the other. */
+    const rotate = (one: number, otherWay: number) => {
+      f.get(count);
+      width().constant(1).op(Op.i32Sub).op(Op.i32And).set(count);
+      f.get(left).get(count).op(one).get(left);
+      width().get(count).op(Op.i32Sub).op(otherWay).op(Op.i32Or).set(value);
+    };
     const cases: readonly (() => void)[] = [
       () => {
-        by(Op.i32Rotl);
-        rotated(() => f.get(value), top);
+        rotate(Op.i32Shl, Op.i32ShrU);
+        rotated(() => f.get(value).constant(1).op(Op.i32And), top);
       },
       () => {
-        by(Op.i32Rotr);
+        rotate(Op.i32ShrU, Op.i32Shl);
         rotated(top, second);
       },
       () => {
-        by(Op.i32Shl);
-        carryOf(() => f.constant(32).get(count).op(Op.i32Sub), Op.i32ShrU);
+        f.get(left).op(Op.i64ExtendI32U).get(count).op(Op.i64ExtendI32U).op(Op.i64Shl).set(cold.wide);
+        f.get(cold.wide).op(Op.i32WrapI64).set(value);
+        f.get(cold.wide);
+        width().op(Op.i64ExtendI32U).op(Op.i64ShrU).op(Op.i32WrapI64).constant(1).op(Op.i32And).set(carryOut);
         shifted(top);
       },
       () => {
-        by(Op.i32ShrU);
-        carryOf(lastOut, Op.i32ShrU);
+        f.get(left).get(count).op(Op.i32ShrU).set(value).get(left);
+        lastOut(Op.i32ShrU);
         shifted(() => {
           second();
-          f.get(right).op(Op.i32Xor);
+          f.get(carryOut).op(Op.i32Xor);
         });
       },
       () => {
-        by(Op.i32ShrS);
-        carryOf(lastOut, Op.i32ShrS);
-        shifted(() => f.get(right));
+        f.get(left).get(narrow).op(Op.i32Shl).get(narrow).op(Op.i32ShrS).tee(left).get(count).op(Op.i32ShrS).set(value);
+        f.get(left);
+        lastOut(Op.i32ShrS);
+        shifted(() => f.get(carryOut));
       },
     ];
     const [rol, ror, shl, shr, sar] = [0, 1, 2, 3, 4];
@@ -207,8 +211,7 @@ export function arithmetic(cold: ColdInterpreter) {
       f.br(all);
     }
     f.end();
-    f.get(place).get(value).memory(Access.i32Store, MACHINE, 0);
-    done();
+    f.get(place).set(v.target).br(labels.put);
   };
   const cl = () => cold.register(ECX);
 

@@ -66,11 +66,6 @@ export const HANDLERS = [
   "exchange",
   "compareAndExchange",
   "operandSizePrefix",
-  "aluToOperand16",
-  "aluToRegister16",
-  "aluToAccumulator16",
-  "aluImmediate16",
-  "test16",
   "store16",
   "load16",
   "clearDirection",
@@ -87,6 +82,15 @@ export const HANDLERS = [
   "setInterrupts",
   "readTimeStamp",
   "fence",
+  "storeImmediate16",
+  "pushSegment",
+  "popSegment",
+  "moveFromSegment",
+  "moveToSegment",
+  "verifyWritable",
+  "popFlags",
+  "interruptReturn",
+  "systemEnter",
 ] as const;
 export type HandlerName = (typeof HANDLERS)[number];
 
@@ -103,11 +107,11 @@ export const IMMEDIATE_16 = IMMEDIATE_8 | IMMEDIATE_32;
  * and what may be repeated. What maps begin at are bits, by which handlers tell them apart.
  */
 export const TWO_BYTE_MAP = 256, NARROW_MAP = 512, GROUPS = 768, REPEAT_MAP = 1024;
-const GROUP_COUNT = 18;
+const GROUP_COUNT = 29;
 export const FORM_BYTES = (REPEAT_MAP + 256) * 2;
 
 /** The table; with the handlers of sensitive instructions whose form is the one in place. */
-export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS): Uint16Array {
+export function coldForms({ cli, pushf, rdtsc, segments, int }: SensitiveForms = FASTEST_FORMS): Uint16Array {
   const table = new Uint16Array(FORM_BYTES / 2);
   const set = (opcodes: number | readonly [first: number, last: number], name: HandlerName, form = 0) => {
     const [first, last] = typeof opcodes === "number" ? [opcodes, opcodes] : opcodes;
@@ -143,11 +147,12 @@ export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS)
     set(opcode + 3, "aluToRegister", reads(4));
     set(opcode + 4, "aluToAccumulator", IMMEDIATE_8);
     set(opcode + 5, "aluToAccumulator", IMMEDIATE_32);
-    set(narrow + opcode + 1, "aluToOperand16", access(2));
-    set(narrow + opcode + 3, "aluToRegister16", reads(2));
-    set(narrow + opcode + 5, "aluToAccumulator16", IMMEDIATE_16);
+    set(narrow + opcode + 1, "aluToOperand", access(2));
+    set(narrow + opcode + 3, "aluToRegister", reads(2));
+    set(narrow + opcode + 5, "aluToAccumulator", IMMEDIATE_16);
   }
-  set(narrow + 0x85, "test16", reads(2));
+  set(narrow + 0x85, "test", reads(2));
+  set(narrow + 0xa9, "testAccumulator", IMMEDIATE_16);
   set(narrow + 0x89, "store16", writes(2));
   set(narrow + 0x8b, "load16", reads(2));
   set(narrow + 0x90, "nothing");
@@ -159,7 +164,19 @@ export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS)
     set(0xfb, "setInterrupts");
   }
   if (rdtsc === "in-tc") set(two + 0x31, "readTimeStamp");
-  if (pushf === "in-tc") set(0x9c, "pushFlags");
+  if (pushf === "in-tc") {
+    set(0x9c, "pushFlags");
+    set(0x9d, "popFlags");
+  }
+  for (const opcode of [0x06, 0x0e, 0x16, 0x1e, two + 0xa0, two + 0xa8]) set(opcode, "pushSegment");
+  set(0x8c, "moveFromSegment", MODRM);
+  if (segments === "in-tc") {
+    for (const opcode of [0x07, 0x1f, two + 0xa1, two + 0xa9]) set(opcode, "popSegment");
+  }
+  if (int === "in-tc") {
+    set(0xcf, "interruptReturn");
+    set(two + 0x34, "systemEnter");
+  }
   set([0x40, 0x4f], "stepRegister");
   set([0x50, 0x57], "pushRegister");
   set([0x58, 0x5f], "popRegister");
@@ -222,13 +239,10 @@ export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS)
   const each = (numbers: readonly number[], name: HandlerName, form: number) => {
     return numbers.map((reg) => [reg, name, form] as const);
   };
-  const compare = (bytes: 1 | 2 | 4, immediate: number) => {
-    const name = bytes === 2 ? "aluImmediate16" : "aluImmediate";
-    return [
-      ...each([0, 1, 2, 3, 4, 5, 6], name, locks(bytes) | immediate),
-      [COMPARE, name, reads(bytes) | immediate] as const,
-    ];
-  };
+  const compare = (bytes: 1 | 2 | 4, immediate: number) => [
+    ...each([0, 1, 2, 3, 4, 5, 6], "aluImmediate", locks(bytes) | immediate),
+    [COMPARE, "aluImmediate", reads(bytes) | immediate] as const,
+  ];
   group(0x80, compare(1, IMMEDIATE_8));
   group(0x81, compare(4, IMMEDIATE_32));
   group(0x83, compare(4, IMMEDIATE_8));
@@ -236,11 +250,16 @@ export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS)
   group(narrow + 0x83, compare(2, IMMEDIATE_8));
   group(0xc6, [[0, "storeImmediate", writes(1) | IMMEDIATE_8]]);
   group(0xc7, [[0, "storeImmediate", writes(4) | IMMEDIATE_32]]);
+  group(narrow + 0xc7, [[0, "storeImmediate16", writes(2) | IMMEDIATE_16]]);
   // Rotations through CF are left out.
   const shifts = [0, 1, 4, 5, 6, 7];
-  group(0xc1, each(shifts, "shift", writes(4) | IMMEDIATE_8));
-  group(0xd1, each(shifts, "shiftByOne", writes(4)));
-  group(0xd3, each(shifts, "shiftByCl", writes(4)));
+  for (const [map, opcode, bytes] of [[0, 0xc0, 1], [0, 0xc1, 4], [narrow, 0xc1, 2]] as const) {
+    group(map + opcode, each(shifts, "shift", writes(bytes) | IMMEDIATE_8));
+    group(map + opcode + 0x10, each(shifts, "shiftByOne", writes(bytes)));
+    group(map + opcode + 0x12, each(shifts, "shiftByCl", writes(bytes)));
+  }
+  group(narrow + 0xf7, each([0, 1], "testImmediate", reads(2) | IMMEDIATE_16));
+  group(narrow + 0xff, each([0, 1], "step", locks(2)));
   group(0xf6, each([0, 1], "testImmediate", reads(1) | IMMEDIATE_8));
   group(0xf7, [
     ...each([0, 1], "testImmediate", reads(4) | IMMEDIATE_32),
@@ -254,6 +273,9 @@ export function coldForms({ cli, pushf, rdtsc }: SensitiveForms = FASTEST_FORMS)
   group(0xfe, each([0, 1], "step", locks(1)));
   group(two + 0xba, [[4, "testBit", reads(4) | IMMEDIATE_8], ...each([5, 6, 7], "testBit", locks(4) | IMMEDIATE_8)]);
   group(two + 0xc7, [[1, "compareAndExchange8Bytes", locks(4)]]);
+  group(two + 0x00, [[5, "verifyWritable", MODRM]]);
+  // CS cannot be loaded; SS holds interrupts back.
+  group(0x8e, segments === "in-tc" ? each([0, 3, 4, 5], "moveToSegment", reads(2)) : []);
   group(two + 0x1f, [[0, "nothing", 0]]);
   group(two + 0xae, each([5, 6, 7], "fence", 0));
   group(0xff, [

@@ -5,10 +5,10 @@
 // anything has changed. It reads an instruction's bytes whole before it looks at operands, and holds nothing of code from one
 // instruction to the next but the frame of its page.
 
-import { state as S } from "../../x86/mod.ts";
+import { ESP, state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { STORED_WORD } from "../emit/flag_kinds.ts";
-import { QUATERNARY, TERNARY, UNARY } from "../emit/imports.ts";
+import { BINARY, QUATERNARY, TERNARY, UNARY } from "../emit/imports.ts";
 import { COUNT_SHIFT, pushEntry, REGION_TYPE } from "../runtime.ts";
 import { Access, FunctionBody, HYPERVISOR, I32, I64, MACHINE, Op } from "../wasm.ts";
 import {
@@ -45,8 +45,14 @@ export const COLD_IMPORTS = [
   { name: "coldMiss", type: TERNARY },
   { name: "known", type: UNARY },
   { name: "aux", type: QUATERNARY },
+  { name: "loadSegment", type: BINARY },
+  { name: "verifyWritable", type: UNARY },
+  { name: "interruptReturn", type: UNARY },
+  { name: "systemEnter", type: UNARY },
 ] as const;
 const MISS = 0, KNOWN = 1, AUX = 2;
+/** These do it all on the state block and return 0, or 1 where it is left to the interpreter and nothing has changed. */
+export const ColdTransfer = { loadSegment: 3, verifyWritable: 4, interruptReturn: 5, systemEnter: 6 } as const;
 
 const PAGE_SHIFT = 12, PAGE_MASK = 0xfffff000 | 0;
 const LAST_OFFSET = 4095;
@@ -87,10 +93,14 @@ export interface ColdLocals {
   readonly isEntry: number;
 }
 
-/** Labels that handlers go to: the instruction is left to the interpreter; it is complete; the ALU; EIP is in `next`. */
+/**
+ * Labels that handlers go to: the instruction is left to the interpreter; it is complete; `value` is its result, of a size that
+ * `narrow` says, and has to be put to `target`; the ALU; EIP is in `next`.
+ */
 export interface ColdLabels {
   readonly interpret: number;
   readonly done: number;
+  readonly put: number;
   readonly alu: number;
   readonly jumped: number;
 }
@@ -112,7 +122,7 @@ export function coldFunction(options: ColdOptions): FunctionBody {
 export class ColdInterpreter {
   readonly body = new FunctionBody(1);
   readonly v: ColdLocals;
-  labels: ColdLabels = { interpret: 0, done: 0, alu: 0, jumped: 0 };
+  labels: ColdLabels = { interpret: 0, done: 0, put: 0, alu: 0, jumped: 0 };
   readonly #budget: number;
   readonly #page: number;
   readonly #isStale: number;
@@ -179,7 +189,7 @@ export class ColdInterpreter {
     f.get(ENTERED).set(v.isEntry);
     this.word(L.BUDGET).tee(this.#budget).set(this.#start);
     this.word(L.STATE + S.EIP * 4).set(v.eip);
-    this.word(L.INSTRUCTION_BANK).set(this.#bank);
+    this.#takeBank();
     const interpret = f.block();
     const again = f.loop();
     f.constant(1).set(this.#isStale);
@@ -195,14 +205,18 @@ export class ColdInterpreter {
     f.constant(0).tee(v.base).set(v.opcode);
     const jumped = f.block();
     const done = f.block();
+    const put = f.block();
     const alu = f.block();
     const decode = f.loop();
     this.#decode(interpret, decode);
-    this.labels = { interpret, done, alu, jumped };
+    this.labels = { interpret, done, put, alu, jumped };
     this.#dispatch(decode);
     f.end();
     f.end();
-    new Alu(this).emit();
+    const compute = new Alu(this);
+    compute.emit();
+    f.end();
+    compute.put();
     f.end();
     f.get(v.at).get(v.addend).op(Op.i32Sub).set(v.next);
     f.end();
@@ -312,6 +326,18 @@ export class ColdInterpreter {
     f.get(this.#budget);
     push();
     f.op(Op.i32Sub).set(this.#budget);
+  }
+
+  /** Goes on at the EIP in the state block, where a block begins, perhaps at another CPL. */
+  goOnAtState(): void {
+    const f = this.body, { next, isEntry } = this.v;
+    this.#takeBank();
+    f.constant(1).tee(this.#isStale).set(isEntry);
+    this.word(L.STATE + S.EIP * 4).set(next).br(this.labels.jumped);
+  }
+
+  #takeBank(): void {
+    this.word(L.INSTRUCTION_BANK).set(this.#bank);
   }
 
   /** Interrupts are held back until the next instruction is complete. */
@@ -577,6 +603,24 @@ export class ColdInterpreter {
   translateWord(address: number, isWrite: boolean): void {
     const f = this.body;
     this.translate(address, () => f.constant(4), () => f.constant(isWrite ? 8 : 0), this.labels.interpret);
+  }
+
+  /** Pushes the word on the stack onto the guest's. */
+  pushWord(): void {
+    const f = this.body, { address, value } = this.v;
+    f.set(value);
+    this.register(ESP).constant(4).op(Op.i32Sub).set(address);
+    this.translateWord(address, true);
+    f.get(value).memory(Access.i32Store, MACHINE, 0);
+    this.setState(ESP, () => f.get(address));
+  }
+
+  /** Pushes the word that the guest's stack pointer, in `address` afterwards, points to. */
+  topWord(): void {
+    const { address } = this.v;
+    this.register(ESP).set(address);
+    this.translateWord(address, false);
+    this.body.memory(Access.i32Load, MACHINE, 0);
   }
 
   /** Goes to the handler; prefixes go back to the label `decode`. */

@@ -1,19 +1,23 @@
 // The handlers of cold code (interpreter.ts): results and status flags as the interpreter proper computes them
 // (x86/interpreter; undefined flags too). Each ends by going to a label: the ALU, done, jumped, or left to the interpreter.
 
-import { DF, EAX, EBP, EBX, ECX, EDX, ESP, IF, RF, state as S, VM } from "../../x86/mod.ts";
+import { DF, EAX, EBP, EBX, ECX, EDX, ESP, state as S } from "../../x86/mod.ts";
 import * as L from "../layout.ts";
 import { Access, HYPERVISOR, MACHINE, Op } from "../wasm.ts";
-import { ADD, AUX_AF, BYTE_SHIFT, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
+import { ADD, BYTE_SHIFT, CMP, DEC, INC, SHIFT_16, SUB, TEST } from "./alu.ts";
 import { arithmetic } from "./arithmetic.ts";
-import { type HandlerName, TWO_BYTE_MAP } from "./forms.ts";
+import { type HandlerName, NARROW_MAP, TWO_BYTE_MAP } from "./forms.ts";
 import type { ColdInterpreter } from "./interpreter.ts";
 import { strings } from "./strings.ts";
+import { system } from "./system.ts";
+
+/** By how much the map of 16-bit operands, as a bit of an opcode, has to be shifted to be SHIFT_16. */
+const NARROW_TO_16 = Math.log2(NARROW_MAP / SHIFT_16);
 
 type Prefix = "twoByte" | "segmentPrefix" | "idlePrefix" | "operandSizePrefix" | "repeatPrefix" | "lockPrefix";
 type Operation = Exclude<HandlerName, "unknown" | Prefix>;
 
-const S_OTHER = S.FLAGS_OTHER * 4, S_CPL = S.CPL * 4;
+const S_OTHER = S.FLAGS_OTHER * 4;
 
 /** The handlers by name: each emits its code. */
 export function operations(cold: ColdInterpreter): Readonly<Record<Operation, () => void>> {
@@ -30,16 +34,17 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
 
   /** Goes to the ALU with the operation that is on the stack; `operand` says where its left operand and its result are. */
   const alu = () => f.set(operation).br(labels.alu);
+  /** Sets `narrow`: opcodes of the map of 16-bit operands are for half-words where they would be for words. */
   const narrowFromOpcode = () => {
-    f.constant(0).constant(BYTE_SHIFT);
+    f.get(opcode).constant(NARROW_TO_16).op(Op.i32ShrU).constant(SHIFT_16).op(Op.i32And).constant(BYTE_SHIFT);
     isWide().op(Op.select).set(narrow);
   };
-  /** Loads the operand's place, or the register of `reg`, by the opcode's size. */
+  /** Cuts the word on the stack to the operand's size. */
+  const cut = () => f.constant(-1).get(narrow).op(Op.i32ShrU).op(Op.i32And);
+  /** Loads the operand, or the register of `reg`, whose place is in `other` then, of the size that `narrow` says. */
   const operand = (to: number) => {
-    isWide().if();
-    loadPlace().set(to);
-    f.else();
-    loadPlace8().set(to).end();
+    loadPlace();
+    cut().set(to);
   };
   const registerPlaceBySize = () => {
     isWide().if();
@@ -48,40 +53,23 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     cold.registerPlace8(reg).set(other).end();
   };
   const registerBySize = (to: number) => {
-    isWide().if();
-    cold.registerOf(reg).set(to);
-    f.else();
-    cold.registerPlace8(reg).memory(Access.i32Load8U, MACHINE, 0).set(to).end();
+    registerPlaceBySize();
+    f.get(other).memory(Access.i32Load, MACHINE, 0);
+    cut().set(to);
   };
-  const register16 = (to: number) => cold.registerOf(reg).constant(0xffff).op(Op.i32And).set(to);
   const aluOfOpcode = () => {
     f.get(opcode).constant(3).op(Op.i32ShrU).constant(7).op(Op.i32And);
     alu();
   };
-  const byteImmediate = () => {
-    // Signs of 8-bit immediates are no part of 8-bit operands.
-    f.get(immediate).get(immediate).constant(0xff).op(Op.i32And);
-    isWide().op(Op.select);
+  /** Signs of immediates of a byte are no part of narrower operands. */
+  const cutImmediate = () => {
+    f.get(immediate);
+    cut();
   };
 
   const jumpTo = () => f.constant(1).set(v.isEntry).br(labels.jumped);
-  /** Pushes the word on the stack onto the guest's. */
-  const pushWord = () => {
-    f.set(value);
-    cold.register(ESP).constant(4).op(Op.i32Sub).set(address);
-    cold.translateWord(address, true);
-    f.get(value).memory(Access.i32Store, MACHINE, 0);
-    cold.setState(ESP, () => f.get(address));
-  };
-  /** Pushes the word that the guest's stack pointer, in `address` afterwards, points to. */
-  const topWord = () => {
-    cold.register(ESP).set(address);
-    cold.translateWord(address, false);
-    f.memory(Access.i32Load, MACHINE, 0);
-  };
   const emit = arithmetic(cold);
-  const { aux, sign, overflow, carry, zero, parity, condition } = emit;
-  const { product, wideProduct, quotient, shift, cl, doubleShift, testBit, scan, setZero } = emit;
+  const { condition, product, wideProduct, quotient, shift, cl, doubleShift, testBit, scan, setZero } = emit;
 
   const toRegister = (push: () => void) => () => {
     push();
@@ -97,6 +85,7 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
 
   return {
     ...strings(cold),
+    ...system(cold, emit),
     aluToOperand: () => {
       narrowFromOpcode();
       operand(left);
@@ -108,7 +97,6 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       narrowFromOpcode();
       operand(right);
       registerBySize(left);
-      registerPlaceBySize();
       f.get(other).set(target);
       aluOfOpcode();
     },
@@ -116,51 +104,16 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       narrowFromOpcode();
       f.constant(EAX).set(reg);
       registerBySize(left);
-      registerPlaceBySize();
       f.get(other).set(target);
-      byteImmediate();
+      cutImmediate();
       f.set(right);
       aluOfOpcode();
     },
     aluImmediate: () => {
       narrowFromOpcode();
       operand(left);
-      byteImmediate();
+      cutImmediate();
       f.set(right).get(place).set(target).get(reg);
-      alu();
-    },
-    aluToOperand16: () => {
-      f.constant(SHIFT_16).set(narrow);
-      loadPlace16().set(left);
-      register16(right);
-      f.get(place).set(target);
-      aluOfOpcode();
-    },
-    aluToRegister16: () => {
-      f.constant(SHIFT_16).set(narrow);
-      loadPlace16().set(right);
-      register16(left);
-      cold.registerPlace(reg).set(target);
-      aluOfOpcode();
-    },
-    aluToAccumulator16: () => {
-      f.constant(SHIFT_16).set(narrow).constant(EAX).set(reg);
-      register16(left);
-      cold.registerPlace(reg).set(target);
-      f.get(immediate).constant(0xffff).op(Op.i32And).set(right);
-      aluOfOpcode();
-    },
-    aluImmediate16: () => {
-      f.constant(SHIFT_16).set(narrow);
-      loadPlace16().set(left);
-      f.get(immediate).constant(0xffff).op(Op.i32And).set(right).get(place).set(target).get(reg);
-      alu();
-    },
-    test16: () => {
-      f.constant(SHIFT_16).set(narrow);
-      loadPlace16().set(left);
-      register16(right);
-      f.constant(TEST);
       alu();
     },
     store16: () => {
@@ -177,53 +130,11 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(~DF).op(Op.i32And));
       done();
     },
-    // Nothing asks for attention while this runs, and with IF clear nothing can begin to.
-    clearInterrupts: () => {
-      cold.word(S_CPL).brIf(labels.interpret);
-      cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(~IF).op(Op.i32And));
-      done();
-    },
-    // While nothing is pending nobody can see the shadow but by leaving before the next instruction is complete.
-    setInterrupts: () => {
-      cold.word(S_CPL).brIf(labels.interpret);
-      cold.word(S_OTHER).constant(IF).op(Op.i32And).brIf(labels.done);
-      cold.word(L.STATE + S.PENDING * 4).brIf(labels.interpret);
-      cold.setState(S.FLAGS_OTHER, () => cold.word(S_OTHER).constant(IF).op(Op.i32Or));
-      cold.beginShadow();
-      done();
-    },
-    // Cycles when the budget will be used up, less what is left of it, and the offset.
-    readTimeStamp: () => {
-      cold.word(L.STATE + S.CR4 * 4).constant(S.CR4_TSD).op(Op.i32And).brIf(labels.interpret);
-      f.constant(0).memory(Access.f64Load, HYPERVISOR, L.END_CYCLES).op(Op.i64TruncF64S);
-      cold.budget().op(Op.i64ExtendI32S).op(Op.i64Sub);
-      f.constant(0).memory(Access.i64Load, HYPERVISOR, L.STATE + S.TSC_OFFSET_LOW * 4).op(Op.i64Add).set(cold.wide);
-      cold.setState(EAX, () => f.get(cold.wide).op(Op.i32WrapI64));
-      cold.setState(EDX, () => f.get(cold.wide).constant64(32).op(Op.i64ShrU).op(Op.i32WrapI64));
-      done();
-    },
     // LFENCE, MFENCE and SFENCE, which no prefix may come before.
     fence: () => {
       const BYTES = 3;
       f.get(v.mod).constant(3).op(Op.i32Ne);
       cold.nextEip().get(v.eip).op(Op.i32Sub).constant(BYTES).op(Op.i32Ne).op(Op.i32Or).brIf(labels.interpret);
-      done();
-    },
-    // Flat 32-bit code is never in V86 mode.
-    pushFlags: () => {
-      const [PF_SHIFT, AF_SHIFT, ZF_SHIFT, SF_SHIFT, OF_SHIFT] = [2, 1, 6, 7, 11];
-      const add = (push: () => void, by: number) => {
-        push();
-        f.constant(by).op(Op.i32Shl).op(Op.i32Or);
-      };
-      carry();
-      add(parity, PF_SHIFT);
-      add(() => aux().constant(AUX_AF).op(Op.i32And), AF_SHIFT);
-      add(zero, ZF_SHIFT);
-      add(sign, SF_SHIFT);
-      add(overflow, OF_SHIFT);
-      cold.word(S_OTHER).op(Op.i32Or).constant(~(RF | VM)).op(Op.i32And);
-      pushWord();
       done();
     },
     test: () => {
@@ -237,14 +148,14 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       narrowFromOpcode();
       f.constant(EAX).set(reg);
       registerBySize(left);
-      byteImmediate();
+      cutImmediate();
       f.set(right).constant(TEST);
       alu();
     },
     testImmediate: () => {
       narrowFromOpcode();
       operand(left);
-      byteImmediate();
+      cutImmediate();
       f.set(right).constant(TEST);
       alu();
     },
@@ -274,11 +185,12 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       alu();
     },
     store: () => {
-      registerBySize(value);
       isWide().if();
-      f.get(place).get(value).memory(Access.i32Store, MACHINE, 0);
+      f.get(place);
+      cold.registerOf(reg).memory(Access.i32Store, MACHINE, 0);
       f.else();
-      f.get(place).get(value).memory(Access.i32Store8, MACHINE, 0).end();
+      f.get(place);
+      cold.registerPlace8(reg).memory(Access.i32Load8U, MACHINE, 0).memory(Access.i32Store8, MACHINE, 0).end();
       done();
     },
     load: () => {
@@ -288,6 +200,10 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       f.else();
       cold.registerPlace8(reg);
       loadPlace8().memory(Access.i32Store8, MACHINE, 0).end();
+      done();
+    },
+    storeImmediate16: () => {
+      f.get(place).get(immediate).memory(Access.i32Store16, MACHINE, 0);
       done();
     },
     storeImmediate: () => {
@@ -313,35 +229,35 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     pushRegister: () => {
       lowOpcode().set(reg);
       cold.registerOf(reg);
-      pushWord();
+      cold.pushWord();
       done();
     },
     popRegister: () => {
-      topWord();
+      cold.topWord();
       f.set(value);
       cold.setState(ESP, () => f.get(address).constant(4).op(Op.i32Add));
       toLowRegister(() => f.get(value));
     },
     pushImmediate: () => {
       f.get(immediate);
-      pushWord();
+      cold.pushWord();
       done();
     },
     pushOperand: () => {
       loadPlace();
-      pushWord();
+      cold.pushWord();
       done();
     },
     call: () => {
       cold.nextEip();
-      pushWord();
+      cold.pushWord();
       cold.nextEip().get(immediate).op(Op.i32Add).set(next);
       jumpTo();
     },
     callOperand: () => {
       loadPlace().set(next);
       cold.nextEip();
-      pushWord();
+      cold.pushWord();
       jumpTo();
     },
     jumpOperand: () => {
@@ -360,7 +276,7 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       jumpTo();
     },
     return: () => {
-      topWord();
+      cold.topWord();
       f.set(next);
       cold.setState(ESP, () => f.get(address).constant(4).op(Op.i32Add));
       jumpTo();
@@ -393,14 +309,17 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
     multiplyImmediate: () => product(() => f.get(immediate)),
     multiply: () => product(() => cold.registerOf(reg)),
     shift: () => {
+      narrowFromOpcode();
       f.get(immediate);
       shift();
     },
     shiftByOne: () => {
+      narrowFromOpcode();
       f.constant(1);
       shift();
     },
     shiftByCl: () => {
+      narrowFromOpcode();
       cl();
       shift();
     },
@@ -497,7 +416,6 @@ export function operations(cold: ColdInterpreter): Readonly<Record<Operation, ()
       narrowFromOpcode();
       operand(left);
       registerBySize(right);
-      registerPlaceBySize();
       // Where both operands are one register, the sum is written last.
       isWide().if();
       f.get(other).get(left).memory(Access.i32Store, MACHINE, 0);

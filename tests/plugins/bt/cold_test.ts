@@ -1,10 +1,10 @@
 // Cold code (plugins/bt/cold): each program runs in step with the interpreter, stopped everywhere, without ever being translated;
 // and what cold code has a handler for, it does not hand over.
 
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Exit } from "../../../plugins/bt/emit/emitter.ts";
 import { runInStep, type Start } from "./arena.ts";
-import { L, word } from "./arena_layout.ts";
+import { L, selectorOf, word } from "./arena_layout.ts";
 
 const ENTRY = 0x40, MOST_STEPS = 1500;
 /** Never translates. */
@@ -183,7 +183,7 @@ const others: readonly Program[] = [
   { what: "STI before others", code: [STI, 0x40, CLI, STI, NOP, ...PUSHF_POP, CLI, STI, STI, 0x48, CLI] },
   { what: "STI before CLI, a jump, a string", code: [STI, CLI, STI, 0xeb, 0, CLI, ...edi(L.DATA), STI, 0xaa, CLI] },
   { what: "STI before a repetition", code: [...edi(L.DATA), ...ecx(90), STI, REP, 0xab, CLI] },
-  { what: "STI before a page that is not there", code: [STI, 0xa1, ...word(L.ABSENT), CLI], isHandedOver: true },
+  { what: "STI before a page that is not there", code: [STI, 0xa1, ...word(L.ABSENT), CLI] },
   { what: "STI at CPL 3", code: [STI], cpl: 3, isHandedOver: true },
   { what: "RDTSC", code: [0x0f, 0x31, 0x01, 0xc3, 0x0f, 0x31, 0x01, 0xd6], cpl: 3 },
   { what: "LFENCE, MFENCE, SFENCE", code: [0x0f, 0xae, 0xe8, 0x0f, 0xae, 0xf2, 0x0f, 0xae, 0xf8] },
@@ -217,7 +217,140 @@ const others: readonly Program[] = [
   crossing("a store to its other half", [0xc6, 0x05, ...word(L.CODE + L.PAGE - 2), 0xc6], 2),
 ];
 
-for (const { what, code, at = ENTRY, isHandedOver = false, cpl = 0, fs = 0 } of [...strings, ...atomics, ...others]) {
+const COUNTS = [0, 1, 2, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33];
+const SHIFTS = [0, 1, 4, 5, 6, 7];
+const ADDRESS = 0x05,
+  narrow: readonly Program[] = [
+    ...SHIFTS.flatMap((reg): Program[] => [
+      {
+        what: `shift ${reg} of bytes and words of memory`,
+        code: COUNTS.flatMap((count) => [
+          ...[0xc0, ADDRESS | reg << 3, ...DATA, count, ...PUSHF_POP],
+          ...[OPERAND_SIZE, 0xc1, ADDRESS | reg << 3, ...word(L.DATA + 3), count, ...PUSHF_POP],
+          ...[0xc1, ADDRESS | reg << 3, ...word(L.DATA + 5), count, ...PUSHF_POP],
+        ]),
+      },
+      {
+        what: `shift ${reg} of registers by one and by CL`,
+        code: COUNTS.flatMap((count) => [
+          ...[0xb1, count, 0xd2, 0xc7 | reg << 3, ...PUSHF_POP, OPERAND_SIZE, 0xd3, 0xc3 | reg << 3, ...PUSHF_POP],
+          ...[0xd3, 0xc0 | reg << 3, 0xd0, 0xc0 | reg << 3, OPERAND_SIZE, 0xd1, 0xc3 | reg << 3, ...PUSHF_POP],
+        ]),
+      },
+    ]),
+    {
+      what: "stores of words and of bytes behind narrower operations",
+      // ADD of a byte; MOV of a word, of a half-word, of a byte, and others; and again behind an ADD of a half-word.
+      code: [[0x00, 0x1d], [OPERAND_SIZE, 0x01, 0x1d]].flatMap((add) => [
+        ...[
+          ...add,
+          ...DATA,
+          0x89,
+          0x1d,
+          ...word(L.DATA + 8),
+          ...add,
+          ...DATA,
+          OPERAND_SIZE,
+          0x89,
+          0x1d,
+          ...word(L.DATA + 16),
+        ],
+        ...[
+          ...add,
+          ...DATA,
+          0x88,
+          0x3d,
+          ...word(L.DATA + 24),
+          ...add,
+          ...DATA,
+          0xc7,
+          0x05,
+          ...word(L.DATA + 32),
+          ...word(-2),
+        ],
+        ...[
+          ...add,
+          ...DATA,
+          0x87,
+          0x1d,
+          ...word(L.DATA + 40),
+          ...add,
+          ...DATA,
+          0xd3,
+          0xe3,
+          ...add,
+          ...DATA,
+          0xf7,
+          0xd3,
+          0x43,
+        ],
+      ]),
+    },
+    {
+      what: "operands of 16 bits",
+      code: [
+        ...[OPERAND_SIZE, 0xc7, 0x05, ...DATA, 0x34, 0x92, OPERAND_SIZE, 0xf7, 0x05, ...DATA, 0, 0x80, ...PUSHF_POP],
+        ...[OPERAND_SIZE, 0xa9, 1, 0, ...PUSHF_POP, OPERAND_SIZE, 0xff, 0x05, ...DATA, ...PUSHF_POP],
+        ...[OPERAND_SIZE, 0xff, 0xcb, ...PUSHF_POP, OPERAND_SIZE, 0x01, 0xd3, ...PUSHF_POP],
+        ...[OPERAND_SIZE, 0x83, 0xd3, 0xff, ...PUSHF_POP, OPERAND_SIZE, 0x3d, 0xff, 0xff, ...PUSHF_POP],
+        ...[OPERAND_SIZE, 0x85, 0x1d, ...DATA, ...PUSHF_POP, OPERAND_SIZE, 0x1b, 0x05, ...DATA, ...PUSHF_POP],
+      ],
+    },
+  ];
+
+const selectorOfData = selectorOf(L.DATA_USER, 3);
+const system: readonly Program[] = [
+  { what: "PUSH of segment registers", code: [0x06, 0x0e, 0x16, 0x1e, 0x0f, 0xa0, 0x0f, 0xa8, ...Array(6).fill(0x5b)] },
+  {
+    what: "PUSH of a segment register at a page's end",
+    code: [0xbc, ...word(L.STACK + L.PAGE + 2), 0x1e],
+    isHandedOver: false,
+  },
+  {
+    what: "MOV and POP of segment registers",
+    code: [
+      ...[0x8c, 0xd8, 0x8e, 0xc0, 0x6a, selectorOfData, 0x0f, 0xa1, 0x6a, 0, 0x0f, 0xa9, 0x8c, 0xe3, 0x8c, 0xea],
+      ...[...eax(selectorOfData), 0x8e, 0xe8, 0x8e, 0xe0, 0x1e, 0x07, 0x06, 0x1f],
+    ],
+  },
+  { what: "MOV to SS", code: [0x8c, 0xd0, 0x8e, 0xd0], isHandedOver: true },
+  { what: "MOV of a selector that is none to DS", code: [...eax(0xf000), 0x8e, 0xd8], isHandedOver: true },
+  { what: "MOV from and to segment registers that there are not", code: [0x8c, 0xf0, 0x8e, 0xf8], isHandedOver: true },
+  {
+    what: "POPF",
+    code: [0, 0x40, 0x84, 0x8d5, 0x246, 0x850].flatMap((flags) => [...POPS_FLAGS(flags), 0x9c, 0x5b]),
+  },
+  { what: "POPF of TF", code: [...POPS_FLAGS(0x102)], isHandedOver: true },
+  { what: "POPF at CPL 3", code: [...POPS_FLAGS(0x46)], cpl: 3, isHandedOver: true },
+  { what: "VERW", code: [0x6a, selectorOfData, 0x0f, 0x00, 0x2c, 0x24, ...PUSHF_POP, 0x58] },
+  {
+    what: "VERW without protection",
+    code: [...eax(0x10), 0x0f, 0x22, 0xc0, 0x0f, 0x00, 0x2d, ...word(0x1990c)],
+    isHandedOver: true,
+  },
+  { what: "MOV to CS from a page that nobody has touched", code: [0x8e, 0x0d, ...word(L.DATA)], isHandedOver: true },
+  // PUSHF; PUSH CS; CALL over the rest, where IRET is.
+  { what: "IRET within CPL 0", code: [0x9c, 0x0e, 0xe8, ...word(2), 0xeb, 1, 0xcf] },
+  {
+    what: "IRET to CPL 3 and what is there",
+    code: [
+      ...[0x6a, selectorOfData, 0x1f, 0x6a, selectorOfData, 0x07, 0x6a, selectorOfData, 0x54, 0x9c],
+      ...[0x6a, selectorOf(L.CODE_USER, 3), 0xe8, ...word(0), 0x83, 0x04, 0x24, 5, 0xcf, 0x90, 0x40, 0x43, 0x50, 0x5b],
+    ],
+    isHandedOver: true,
+  },
+  { what: "SYSENTER without a selector", code: [0x0f, 0x34], isHandedOver: true },
+];
+
+for (
+  const { what, code, at = ENTRY, isHandedOver = false, cpl = 0, fs = 0 } of [
+    ...strings,
+    ...atomics,
+    ...others,
+    ...narrow,
+    ...system,
+  ]
+) {
   Deno.test(`cold code does as the interpreter: ${what}`, () => {
     const bytes = new Uint8Array(L.CODE_BYTES - at).fill(0x90);
     bytes.set([...code, 0xe9, ...word(-code.length - 5)]);
@@ -225,9 +358,9 @@ for (const { what, code, at = ENTRY, isHandedOver = false, cpl = 0, fs = 0 } of 
     const start: Start = { cpl, bits: 32, registers, eflags: 2, fs, gs: 0, entry: at, code: bytes };
     for (const stride of [1, 7, MOST_STEPS]) {
       const { translator } = runInStep(start, COLD, stride, MOST_STEPS);
-      // The page that an instruction goes on in is fetched by the interpreter once.
       const handedOver = translator?.statistics.exits[Exit.interpret] ?? -1;
-      assertEquals(handedOver > 1, isHandedOver, `${handedOver} instructions handed over`);
+      // A page that is needed beside that of the instruction is brought to hand by the interpreter, once.
+      assert(isHandedOver ? handedOver > 0 : handedOver <= 1, `${handedOver} instructions handed over`);
       assertEquals(translator?.statistics.regions, 0);
     }
   });
