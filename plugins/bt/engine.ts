@@ -5,13 +5,12 @@
 import { decode, GuestFault, NO_PAGE, type Processor, state as S, type x86CodeFrames } from "../x86/mod.ts";
 import type { Interpreter } from "../x86/mod.ts";
 import type { ObservePort, Vm } from "../../core/mod.ts";
-import { type Entry, type Fragment, TranslationCache } from "./cache.ts";
+import { type Entry, TranslationCache } from "./cache.ts";
 import { CallOuts, noteState, syncLevel, TRANSLATED_MODE } from "./callout.ts";
 import { Adaptations, type SiteTrap } from "./adaptation.ts";
 import { EntryCounts, MOST_ENTRIES } from "./cold/counts.ts";
 import { coldForms } from "./cold/forms.ts";
 import { COLD_IMPORTS, coldFunction, LOOK, NOT_KNOWN, STILL_COLD } from "./cold/interpreter.ts";
-import { compileRegion } from "./compile.ts";
 import * as L from "./layout.ts";
 import * as Miss from "./miss.ts";
 import { Exit } from "./emit/emitter.ts";
@@ -20,11 +19,12 @@ import { completeExit, completeFlags, type ExitSite } from "./emit/exits.ts";
 import { auxFunction } from "./emit/flag_kinds.ts";
 import { IMPORTS, X87_TYPE } from "./emit/imports.ts";
 import { x87Functions } from "./emit/x87_runtime.ts";
-import { type SensitiveChoice, sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
+import { sensitiveChoice, type SensitiveForms } from "./emit/sensitive.ts";
 import type { Translation } from "./events.ts";
 import { chooseGroups } from "./regroup.ts";
 import { Rewrites } from "./rewrites.ts";
-import { COUNT_SHIFT, enterFunction, gotoFunction, leaveFunction, REGION_TYPE, TYPES } from "./runtime.ts";
+import { LAST_WHOLE, RegionMaker } from "./region_maker.ts";
+import { COUNT_SHIFT, enterFunction, gotoFunction, leaveFunction, REGION_TYPE } from "./runtime.ts";
 import { type StatisticName, TranslatorStatistics } from "./statistics.ts";
 import {
   interruptFunction,
@@ -34,10 +34,8 @@ import {
   systemExitFunction,
   verifyWritableFunction,
 } from "./transfers.ts";
-import { crossesPage, exitsOf, findRegion } from "./units.ts";
 import { VainRuns } from "./vain_runs.ts";
 import { walksThroughCode } from "./walks.ts";
-import { Bytes, encodeModule } from "./wasm.ts";
 
 type CodeFrames = x86CodeFrames;
 
@@ -62,27 +60,8 @@ export interface TranslatorOptions {
 }
 
 const PAGE_SHIFT = 12, PAGE_BYTES = 4096, PAGE_MASK = 0xfff;
-/** The last offset in a page from which no instruction reaches the next. */
-const LAST_WHOLE = 4096 - 15;
 /** Units of a region at the most, so that the number of one fits the jump cache's word. */
 const MOST_REGION_UNITS = 250;
-
-/** What a region is compiled from. */
-interface RegionPlan {
-  /** Frame, linear address and mode of its first entry. */
-  readonly mpn: number;
-  readonly eip: number;
-  readonly mode: number;
-  /** Linear addresses at which it is entered, too. */
-  readonly entries: readonly number[];
-  /** Linear pages and their frames; the instruction TLB has others. */
-  readonly frames: readonly (readonly [page: number, mpn: number])[];
-  /** Units at the most. */
-  readonly units: number;
-  readonly vmIds: number[];
-  /** Regions whose place it takes. */
-  readonly parts: readonly Fragment[];
-}
 
 const MOST_INSTRUCTION_BYTES = 15;
 /** Between two looks at what to regroup: new regions below which the next comes later, and how much later at the most. */
@@ -95,13 +74,9 @@ export class Translator {
   /** The hypervisor's area of machine memory, and where it begins. */
   readonly #words: Int32Array;
   readonly #area: number;
-  /** What the runtime modules export. */
-  #runtime: WebAssembly.Exports = {};
-  /** The module that was made last. */
-  readonly #module = new Bytes();
+  readonly #maker: RegionMaker;
   readonly #callOuts: CallOuts;
   readonly adaptations: Adaptations;
-  readonly #choose: SensitiveChoice;
   /** Runs the region that a word of the jump cache names; gives its exit status. */
   readonly #enter: (word: number) => number;
   readonly #counts: EntryCounts;
@@ -118,8 +93,6 @@ export class Translator {
   /** Steps of all VMs, but for the present turn's. */
   #steps = 0;
   #active: Processor | undefined;
-  /** Where the active processor's state was before it was moved here. */
-  readonly #machinePages: number;
 
   constructor(
     readonly machine: WebAssembly.Memory,
@@ -128,10 +101,9 @@ export class Translator {
     readonly interpreter: Interpreter,
     readonly processorOf: (vm: Vm) => Processor,
     readonly options: TranslatorOptions,
-    readonly translated: ObservePort<Translation>,
+    translated: ObservePort<Translation>,
     siteTrapped: ObservePort<SiteTrap>,
   ) {
-    this.#machinePages = machine.buffer.byteLength / 65536;
     this.#area = bytes.length;
     this.#words = new Int32Array(machine.buffer, this.#area, L.HYPERVISOR_BYTES / 4);
     this.#words.fill(NO_PAGE, L.DATA_TLB >> 2, L.JUMP_CACHE >> 2);
@@ -148,25 +120,45 @@ export class Translator {
     );
     const discarded = () => this.statistics.invalidated;
     this.adaptations = new Adaptations(this.#words, this.#area, this.#callOuts, (eip) => this.#forget(eip), discarded);
-    this.#choose = sensitiveChoice(options.forms);
     this.#stepsToLook = this.#stepsBetweenLooks(true);
+    this.#counts = new EntryCounts(this.#words);
+    const { threshold, chaining, regionUnits, unitInstructions, forms } = options;
+    this.#maker = new RegionMaker({
+      ...{ machine, bytes, code, translated, unitInstructions },
+      ...{ area: this.#area, cache: this.cache, counts: this.#counts },
+      choose: sensitiveChoice(forms),
+      placement: { chains: chaining, adaptedAt: this.adaptations.at, isLone: this.#vainRuns.isLone },
+      isLarge: regionUnits > 1,
+      isWarm: threshold > 0,
+    });
+    this.#enter = this.#loadRuntime();
+    new Uint8Array(machine.buffer, this.#area + L.FORMS).set(new Uint8Array(coldForms(forms).buffer));
+    code.addUser(this);
+  }
+
+  /** Makes what regions import, and cold code; returns the function that enters regions. */
+  #loadRuntime(): (word: number) => number {
+    const { threshold, chaining } = this.options;
     const functions = Object.entries(RUNTIME).map(([exported, body]) => {
       const type = IMPORTS.find(({ name }) => name === exported)?.type ?? REGION_TYPE;
       const isGoto = exported === "goto";
-      return { type, body: isGoto && !options.chaining ? leaveFunction() : body(), exported };
+      return { type, body: isGoto && !chaining ? leaveFunction() : body(), exported };
     });
     const x87 = x87Functions().map(({ name, body }, index) => ({ type: X87_TYPE + index, body, exported: name }));
-    this.#runtime = {
-      ...this.#instantiate(this.#encode(functions, [])).exports,
-      ...this.#instantiate(this.#encode(x87, [])).exports,
-    };
-    this.#enter = this.#runtime.enter as (word: number) => number;
-    const { threshold, chaining } = options;
+    const maker = this.#maker, runtime = maker.load(functions, []);
+    Object.assign(maker.imports, {
+      miss: this.#miss,
+      coldMiss: this.#coldMiss,
+      callOut: this.#callOuts.call,
+      adaptedMiss: this.adaptations.miss,
+      afterAccess: this.adaptations.after,
+      known: this.#known,
+      ...runtime,
+      ...maker.load(x87, []),
+    });
     const cold = coldFunction({ area: this.#area, threshold, chaining });
-    this.#instantiate(this.#encode([{ type: REGION_TYPE, body: cold, slot: L.COLD_SLOT }], COLD_IMPORTS));
-    this.#counts = new EntryCounts(this.#words);
-    new Uint8Array(machine.buffer, this.#area + L.FORMS).set(new Uint8Array(coldForms(options.forms).buffer));
-    code.addUser(this);
+    maker.load([{ type: REGION_TYPE, body: cold, slot: L.COLD_SLOT }], COLD_IMPORTS);
+    return runtime.enter as (word: number) => number;
   }
 
   /** Every published figure by its name (statistics.ts). */
@@ -288,7 +280,7 @@ export class Translator {
   /** Interprets one instruction that cold code has no handler for; returns whether that goes on behind it. */
   #interpretInLine(cpu: Processor): boolean {
     const { r } = cpu, { clock } = cpu.vm;
-    const eip = r[S.EIP], mpn = this.#fetched(eip & ~PAGE_MASK, r[S.CPL] === 3 ? L.MODE_USER : 0);
+    const eip = r[S.EIP], mpn = this.#maker.fetched(eip & ~PAGE_MASK, r[S.CPL] === 3 ? L.MODE_USER : 0);
     const before = clock.steps;
     const completed = this.interpreter.runFirst(cpu);
     this.statistics.interpretedSteps += clock.steps - before;
@@ -398,7 +390,7 @@ export class Translator {
   }
 
   #translate(vmId: number, mpn: number, eip: number, mode: number): Entry | undefined {
-    return this.#compile({
+    return this.#maker.make({
       mpn,
       eip,
       mode,
@@ -426,126 +418,23 @@ export class Translator {
     const { regroupEntries: entries, regroupUnitEntries: unitEntries } = this.options;
     const limits = { entries, unitEntries, units: MOST_REGION_UNITS };
     const startedMs = performance.now();
-    const groups = chooseGroups(this.cache.fragments, this.#words, limits, (page, mode) => this.#fetched(page, mode));
+    const groups = chooseGroups(
+      this.cache.fragments,
+      this.#words,
+      limits,
+      (page, mode) => this.#maker.fetched(page, mode),
+    );
     for (const parts of groups) {
       const [{ spans: [{ mpn, eip }], mode }] = parts;
       const entries = parts.flatMap(({ spans, entries }) => entries.map((index) => spans[index].eip));
       const frames = parts.flatMap(({ spans }) => spans.map(({ mpn, eip }) => [eip & ~PAGE_MASK, mpn] as const));
       const vmIds = [...new Set([vmId, ...parts.flatMap(({ vmIds }) => vmIds)])];
-      this.#compile({ mpn, eip, mode, entries, frames, units: MOST_REGION_UNITS, vmIds, parts });
+      this.#maker.make({ mpn, eip, mode, entries, frames, units: MOST_REGION_UNITS, vmIds, parts });
       this.statistics.groups++;
       this.statistics.regrouped += parts.length;
     }
     this.#stepsToLook = this.#stepsBetweenLooks(groups.length > 0);
     this.statistics.wallTranslatingMs += performance.now() - startedMs;
-  }
-
-  /** Compiles a region and installs it. */
-  #compile(plan: RegionPlan): Entry | undefined {
-    const { mpn, eip, mode, vmIds, parts } = plan;
-    const { unitInstructions, regionUnits, threshold } = this.options;
-    const { cache, bytes } = this;
-    const linearPage = eip & ~PAGE_MASK;
-    const frames = new Map([[linearPage, mpn], ...plan.frames]);
-    const frameOf = (linear: number): number => {
-      const page = linear & ~PAGE_MASK;
-      let frame = frames.get(page);
-      if (frame === undefined) frames.set(page, frame = this.#fetched(page, mode));
-      return frame;
-    };
-    const at = (offset: number) => (linearPage + offset) | 0;
-    const region = findRegion({
-      bytes,
-      mpn,
-      offsets: [eip, ...plan.entries].map((linear) => (linear - linearPage) | 0),
-      limits: { cap: unitInstructions, units: plan.units },
-      isKnown: (offset) => {
-        const known = cache.find(frameOf(at(offset)), at(offset), mode);
-        return known !== undefined && !parts.includes(known.fragment);
-      },
-      // Before anything has run there is nothing to go by.
-      hasRun: threshold === 0 ? undefined : (offset) => {
-        const linear = at(offset);
-        // What may cross the page is fetched by the interpreter.
-        if ((linear & PAGE_MASK) > LAST_WHOLE) return true;
-        return this.#counts.has((frameOf(linear) << PAGE_SHIFT) | (linear & PAGE_MASK));
-      },
-      frameOf: regionUnits === 1 ? undefined : (page) => frameOf(at(page << PAGE_SHIFT)),
-      choose: this.#choose,
-    });
-    const { units, entries } = region;
-    if (units.length === 0 || units[0].instructions.length === 0) return undefined;
-    const slot = cache.takeSlot();
-    const body = compileRegion(region, {
-      linearPage,
-      mode,
-      slot,
-      chains: this.options.chaining,
-      adaptedAt: this.adaptations.at,
-      isLone: this.#vainRuns.isLone,
-    }, this.sites);
-    const sites = this.sites.takeAdded();
-    const module = this.#encode([{ type: REGION_TYPE, body, slot }], IMPORTS.slice(0, body.callees));
-    const emittedBytes = module.length;
-    for (const part of parts) cache.forget(part);
-    cache.makeRoom(emittedBytes);
-    this.#instantiate(module);
-    // Where the code lies is all that is kept of it: decoded instructions would be most of what a translation takes.
-    const span = (offset: number, end: number) => ({ mpn: frameOf(at(offset)), eip: at(offset), bytes: end - offset });
-    const ends = units.map((unit) => crossesPage(unit) ? unit.offset | PAGE_MASK : unit.end - 1);
-    const spans = units.map(({ offset }, index) => span(offset, ends[index] + 1));
-    // The rest of the instructions that go on in another page.
-    for (const unit of units) if (crossesPage(unit)) spans.push(span((unit.offset | PAGE_MASK) + 1, unit.end));
-    const exits = new Set(exitsOf(region).map(at));
-    const generation = Math.max(-1, ...parts.map(({ generation }) => generation)) + 1;
-    const fragment = { mode, slot, spans, entries, exits, generation, seenEntries: 0, emittedBytes, sites, vmIds };
-    const entry = cache.install(fragment, region);
-    for (const index of entries) {
-      const { mpn, eip } = spans[index];
-      this.#counts.markTranslated((mpn << PAGE_SHIFT) | (eip & PAGE_MASK));
-    }
-    for (const { mpn, eip, bytes } of spans) this.code.mark(mpn, eip & PAGE_MASK, bytes);
-    this.statistics.noteRegion(units, emittedBytes);
-    if (this.translated.active) this.translated.emit({ mpn, eip, mode, region, body });
-    return entry;
-  }
-
-  /** Frame of a page that is in the instruction TLB, or -1: translating must not fetch. */
-  #fetched(page: number, mode: number): number {
-    const bank = mode & L.MODE_USER ? L.INSTRUCTION_BANK_BYTES : 0;
-    const tlb = L.INSTRUCTION_TLB + bank + ((page >>> 8) & (L.INSTRUCTION_BANK_BYTES - 16));
-    return this.#words[tlb >> 2] === page ? this.#words[(tlb + L.TLB_MPN) >> 2] : -1;
-  }
-
-  /** The module's bytes: until the next one is made. */
-  #encode(
-    functions: Parameters<typeof encodeModule>[0]["functions"],
-    imports: Parameters<typeof encodeModule>[0]["imports"],
-  ): Uint8Array<ArrayBuffer> {
-    return encodeModule({
-      types: TYPES.slice(0, 1 + Math.max(...[...imports, ...functions].map(({ type }) => type))),
-      imports,
-      functions,
-      machinePages: this.#machinePages,
-      area: this.#area,
-      tableSlots: L.ALL_SLOTS,
-    }, this.#module);
-  }
-
-  /** Runs a module, whose functions go to their slots. */
-  #instantiate(module: Uint8Array<ArrayBuffer>): WebAssembly.Instance {
-    const environment: WebAssembly.ModuleImports = {
-      machine: this.machine,
-      table: this.cache.table,
-      miss: this.#miss,
-      coldMiss: this.#coldMiss,
-      callOut: this.#callOuts.call,
-      adaptedMiss: this.adaptations.miss,
-      afterAccess: this.adaptations.after,
-      known: this.#known,
-      ...this.#runtime,
-    };
-    return new WebAssembly.Instance(new WebAssembly.Module(module), { m: environment });
   }
 
   /**
