@@ -33,7 +33,7 @@ export default definePlugin({
       "steps between two looks at which hot regions to compile anew as one; 0: never",
     ),
     regroupEntries: z.int().min(1).default(4096).describe("entries of a region in between that make it hot"),
-    regroupUnitEntries: z.int().min(0).default(32768).describe(
+    regroupUnitEntries: z.int().min(0).default(100_000).describe(
       "entries into hot regions, for each of their units, that are worth compiling them anew as one",
     ),
     cacheKib: z.int().min(1).max(1 << 20).default(65536).describe("KiB of emitted code in the translation cache"),

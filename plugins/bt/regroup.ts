@@ -3,7 +3,8 @@
 // so that callers end up in other functions than what they call, and the way between two functions costs more than most of
 // them do. Every so many steps it is seen how often each region was entered since the last time. A group costs, too: it is
 // compiled by V8 twice, the second time in more than linear time, and runs slowly until then. So its regions must have been
-// entered about as often as that is worth (the ski rental problem: who pays as much as buying costs, pays twice at the most).
+// entered about as often as that is worth (the ski rental problem: who pays as much as buying costs, pays twice at the most):
+// a unit costs V8 about a millisecond, and a way between two functions ten nanoseconds.
 
 import type { Fragment } from "./cache.ts";
 import * as L from "./layout.ts";
