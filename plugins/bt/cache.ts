@@ -75,6 +75,7 @@ export class TranslationCache {
   readonly #pages = new Map<number, Page>();
   /** All of them, the oldest first. */
   readonly #fragments = new Set<Fragment>();
+  readonly #translated: Uint16Array;
   #emittedBytes = 0;
   /** Entries into regions that are gone. */
   #pastEntries = 0;
@@ -88,6 +89,7 @@ export class TranslationCache {
     readonly mostBytes: number,
     readonly statistics: TranslatorStatistics,
   ) {
+    this.#translated = new Uint16Array(words.buffer, words.byteOffset + L.TRANSLATED, L.TRANSLATED_PLACES);
     words.fill(NO_WORD, L.JUMP_CACHE >> 2, (L.JUMP_CACHE >> 2) + L.JUMP_CACHE_ENTRIES * 4);
   }
 
@@ -151,6 +153,7 @@ export class TranslationCache {
     for (const { mpn } of spans) this.#page(mpn).fragments.add(fragment);
     this.#fragments.add(fragment);
     this.#emittedBytes += fragment.emittedBytes;
+    this.#countEntries(fragment, 1);
     for (const index of indices) {
       const { mpn, eip } = spans[index], { entries } = this.#page(mpn);
       if (index !== 0 && entries.get(eip, mode) !== undefined) continue;
@@ -159,6 +162,14 @@ export class TranslationCache {
       if (other !== undefined && other.fragment !== fragment) this.#evict(other.fragment);
     }
     return first;
+  }
+
+  /** Says where regions are entered, to cold code. A count that overflows has it find a region later than it could. */
+  #countEntries({ spans, entries }: Fragment, by: 1 | -1): void {
+    for (const index of entries) {
+      const { mpn, eip } = spans[index];
+      this.#translated[L.counterIndex((mpn << 12) | (eip & 0xfff)) & (L.TRANSLATED_PLACES - 1)] += by;
+    }
   }
 
   #page(mpn: number): Page {
@@ -206,6 +217,7 @@ export class TranslationCache {
       if (page?.fragments.size === 0) this.#pages.delete(mpn);
     }
     if (!this.#fragments.delete(fragment)) return;
+    this.#countEntries(fragment, -1);
     const entries = L.entriesWord(slot);
     this.#pastEntries += words[entries] >>> 0;
     words[entries] = 0;

@@ -68,6 +68,11 @@ export const COLD_SLOT = TABLE_SLOTS, ALL_SLOTS = TABLE_SLOTS + 1;
 export const LEFT_TO = ENTRIES + TABLE_SLOTS * 4;
 /** By number of an adapted site: accesses to plain memory since it was adapted (adaptation.ts). */
 export const ADAPTED_COUNTS = LEFT_TO + TABLE_SLOTS * 4, ADAPTED_SITES = 1024;
+/**
+ * How many entries into regions there are, by the machine address, half-words: where there is none, cold code need not look for
+ * one. Places are shared, by all whose counters (below) have the same lower bits.
+ */
+export const TRANSLATED = ADAPTED_COUNTS + ADAPTED_SITES * 4, TRANSLATED_PLACES = 1 << 16;
 /** All of it: what machine memory has behind its frames (plugins/memory). */
 export const HYPERVISOR_BYTES = 40 * 65536;
 /**
@@ -101,4 +106,9 @@ export const MODE_USER = 8, MODE_MASK = 15;
 /** The word MODE for a VM. */
 export function modeWord(mode: number, vmId: number): number {
   return mode | (vmId << 4);
+}
+
+/** Index of a block's counter, by the machine address of its first byte. */
+export function counterIndex(address: number): number {
+  return (address ^ (address >>> 13)) & (COUNTERS - 1);
 }

@@ -49,5 +49,5 @@ export class EntryCounts {
 }
 
 function indexOf(address: number): number {
-  return (L.COUNTS >> 2) + ((address ^ (address >>> 13)) & (L.COUNTERS - 1));
+  return (L.COUNTS >> 2) + L.counterIndex(address);
 }

@@ -410,7 +410,10 @@ export class ColdInterpreter {
     f.constant(L.COUNTERS - 1).op(Op.i32And).constant(2).op(Op.i32Shl).tee(this.#entry);
     f.memory(Access.i32Load, HYPERVISOR, L.COUNTS).tee(value);
     // Another address has the place: there may be a translation all the same.
-    f.get(at).op(Op.i32Xor).constant(L.COUNT_BITS).op(Op.i32ShrU).brIf(look);
+    f.get(at).op(Op.i32Xor).constant(L.COUNT_BITS).op(Op.i32ShrU).if();
+    f.get(this.#entry).constant(1).op(Op.i32ShrU).constant((L.TRANSLATED_PLACES - 1) * 2).op(Op.i32And);
+    f.memory(Access.i32Load16U, HYPERVISOR, L.TRANSLATED).brIf(look);
+    f.get(at).constant(~L.COUNT_MASK).op(Op.i32And).set(value).end();
     f.get(value).constant(L.COUNT_MASK).op(Op.i32And).constant(1).op(Op.i32Add).tee(at);
     f.constant(this.options.threshold).op(Op.i32GeU).unlikely().if();
     this.#lookNowAndThen(look);

@@ -145,6 +145,20 @@ Deno.test("what loses its place in the jump cache lies beside it, and goes with 
   assertEquals(words.subarray(L.JUMP_CACHE >> 2, L.ENTRIES >> 2).every((word) => word === -1), true);
 });
 
+Deno.test("cold code is told at which addresses regions are entered, until they have gone", () => {
+  const { cache, words, add } = emptyCache(10_000);
+  const counts = new Uint16Array(words.buffer, L.TRANSLATED, L.TRANSLATED_PLACES);
+  const place = (offset: number) => L.counterIndex(FRAME * PAGE | offset) & (L.TRANSLATED_PLACES - 1);
+  const entered = () => [0, 64, 128].map((offset) => counts[place(offset)]);
+  const [first] = [add(0, 100), add(0, 100, { mode: OTHER_MODE }), add(64, 100)];
+  assertEquals(entered(), [2, 1, 0]);
+  cache.forget(first.fragment);
+  cache.forget(first.fragment);
+  assertEquals(entered(), [1, 1, 0]);
+  cache.forgetLines(FRAME, 0, 63);
+  assert(counts.every((count) => count === 0));
+});
+
 Deno.test("two whose places in the jump cache lie side by side do not drive each other out", () => {
   const { cache } = emptyCache(10_000);
   const eips = [LINEAR_PAGE, LINEAR_PAGE + (L.JUMP_CACHE_ENTRIES << 12) + 1].map((eip) => eip | 0);
