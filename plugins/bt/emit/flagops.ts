@@ -134,6 +134,11 @@ const sti: Chooser = () => (e) => {
 const verw: Chooser = () => (e, instruction) => {
   const { f } = e;
   const flags = e.temporary();
+  // Without protection it is undefined, and reads nothing.
+  f.constant(0).memory(Access.i32Load, HYPERVISOR, L.STATE + S.CR0 * 4).constant(S.CR0_PE).op(Op.i32And).op(Op.i32Eqz);
+  f.unlikely().if();
+  e.exitInstruction();
+  f.end();
   e.pushOperand(instruction, 16);
   f.call(VERIFY_WRITABLE).if();
   e.exitInstruction();
