@@ -57,8 +57,10 @@ const inTurns: readonly [event: string, kind: string, setup: Plugin["setup"]][] 
   ["x86.cpuid", "reduce", ({ on }) => on(x86.cpuid, (result, { vm }) => (atVictim(vm), result))],
   ["memory.mappingChanged", "observe", ({ on, every, host, service }) => {
     const mechanism = service(memory.mechanism);
+    let isInTurn = true;
     // The VMs run one program, so that many pages are equal: shared, they get frames of their own when they are written.
     every(50_000, () => {
+      isInTurn = false;
       const [first, ...others] = host.vms.filter(({ exit }) => exit === undefined);
       for (const vm of others) {
         for (let ppn = 0; ppn < 1024; ppn++) {
@@ -66,12 +68,10 @@ const inTurns: readonly [event: string, kind: string, setup: Plugin["setup"]][] 
           if (mpn !== undefined && mechanism.frameOf(vm, ppn) !== undefined) mechanism.share(vm, ppn, mpn);
         }
       }
+      isInTurn = true;
     });
-    let isInTurn = false;
-    on(x86.trapped, () => void (isInTurn = true));
-    on(turnEnded, () => void (isInTurn = false));
     on(memory.mappingChanged, ({ vm }) => {
-      if (isInTurn) atVictim(vm);
+      if (isInTurn && vm.exit === undefined) atVictim(vm);
     });
   }],
 ];
