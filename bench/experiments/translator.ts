@@ -175,7 +175,7 @@ export default defineExperiment({
         ],
       },
       notes: [
-        "A unit that is part of two regions is counted in each, as is one that is translated again for another linear page.",
+        "Over the boot, a unit that is part of two regions is counted in each; new units are counted once, whatever is made of them later.",
         "The kernel's straight stretches of moves are longer than the paper's boot has them, so that more units end at the cap.",
       ],
     };
